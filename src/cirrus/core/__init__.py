@@ -1,0 +1,1 @@
+"""Everything that Cirrus decides. Pure: no I/O, no clock, no chance."""

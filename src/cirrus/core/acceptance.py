@@ -1,0 +1,120 @@
+"""Whether an occurrence may be accepted, under which key, and how a repeat is recognised."""
+
+import hashlib
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from cirrus.core.decision import Answer, Decision, Occurrence, Stored, View
+from cirrus.core.documents import CONTROL, clip
+from cirrus.core.inputs import Occurred, Posted
+from cirrus.core.model import Event, Identity, Post
+from cirrus.errors import BadDocument, Conflict, NotFound
+
+if TYPE_CHECKING:
+    from jsonschema_rs import Validator
+
+
+def posted(view: View, what: Posted) -> Decision:
+    """All or nothing: a wrong one refuses the whole request, before anything is changed."""
+    answers: list[Answer] = []
+    follow: list[Occurred] = []
+    inside: dict[Identity, Post] = {}
+    for place, post in enumerate(what.posts):
+        field = f"occurrences[{place}]" if len(what.posts) > 1 else ""
+        if post.identity is not None:
+            earlier = _earlier(view, post.identity, post, inside)
+            if earlier is not None:
+                answers.append(earlier)
+                continue
+            inside[post.identity] = post
+        event = view.event(post.event)
+        if what.strict and event is None and not view.mentioned(post.event):
+            raise _unknown_event(view, post.event, field)
+        key, problem = settle(event, post, inherited="")
+        if problem:
+            raise BadDocument("refused_by_event", f"{post.event}: {problem}", field or "data")
+        follow.append(Occurred(post, key, asked=True))
+    return Decision(answers=tuple(answers), follow=tuple(follow))
+
+
+def _earlier(
+    view: View, identity: Identity, post: Post, inside: dict[Identity, Post]
+) -> Occurrence | None:
+    """The answer to a repeat; None for a new identity. Raises Conflict when it contradicts."""
+    if identity in inside:
+        stored = Stored(0, digest(inside[identity]))
+    else:
+        found = view.accepted(identity)
+        if found is None:
+            return None
+        stored = found
+    if stored.digest != digest(post):
+        raise Conflict(
+            "identity_taken",
+            f"source {clip(identity.source)} with id {clip(identity.id)} was accepted with other"
+            " content: give a new occurrence a new id",
+            "id",
+        )
+    return Occurrence(stored.seq, post.event, post.key or "", duplicate=True)
+
+
+def _unknown_event(view: View, name: str, field: str) -> NotFound:
+    near = view.near(name, "event")
+    hint = f"; did you mean {near}?" if near else "; define it, or a set or rule that waits for it"
+    return NotFound("unknown_event", f"no event {name}{hint}", f"{field}.event".strip("."))
+
+
+def digest(post: Post) -> bytes:
+    """16 bytes over what makes a repeat equal: event, given key, data, force."""
+    content = msgspec.json.encode(
+        (post.event, post.key, post.data, post.force), order="deterministic"
+    )
+    return hashlib.sha256(content).digest()[:16]
+
+
+def settle(event: Event | None, post: Post, inherited: str) -> tuple[str, str]:
+    """The key: given, else by the event's path, else inherited. And why it is refused, or empty."""
+    if event is not None and event.schema:
+        problem = _schema_problem(event.schema, post.data)
+        if problem:
+            return post.key or inherited, problem
+    if post.key is not None:
+        return post.key, ""
+    if event is None or not event.key:
+        return inherited, ""
+    return _key_at(event.key, post, inherited)
+
+
+def _key_at(path: str, post: Post, inherited: str) -> tuple[str, str]:
+    if path == "key":
+        return inherited, ""
+    if path == "event":
+        return post.event, ""
+    found: object = post.data
+    for step in path.split(".")[1:]:
+        if not isinstance(found, dict) or step not in found:
+            return inherited, f"its key path {path} leads nowhere in the data"
+        found = found[step]
+    if isinstance(found, bool) or not isinstance(found, str | int):
+        return inherited, f"its key path {path} leads to neither a text nor a whole number"
+    key = str(found)
+    if len(key) > 200 or CONTROL.search(key):
+        return inherited, f"its key path {path} leads to {clip(key)}, which is not a key"
+    return key, ""
+
+
+def _schema_problem(schema: bytes, data: dict[str, object]) -> str:
+    errors = [
+        f"{'.'.join(str(step) for step in error.instance_path) or 'data'}: {error.message}"
+        for error, _ in zip(_validator(schema).iter_errors(data), range(3), strict=False)
+    ]
+    return "; ".join(errors)[:500]
+
+
+@lru_cache(maxsize=256)
+def _validator(schema: bytes) -> "Validator":
+    from jsonschema_rs import validator_for  # noqa: PLC0415  (rarely needed, 5 MB)
+
+    return validator_for(msgspec.json.decode(schema))
