@@ -19,7 +19,9 @@ class Executor(Protocol):
     """
 
     writes_log: bool
-    """Its attempts write `folder/log` themselves; otherwise the dispatcher copies it from `logs`."""
+    """Its attempts write `folder/log` themselves; otherwise it is copied there from `logs`."""
+    prepares: bool
+    """`prepare` does something; otherwise an attempt is marked at once, with its folder."""
 
     async def offer(self) -> Offer:
         """What the engine has. Also prepares what attempts need, such as the job network."""
@@ -29,12 +31,16 @@ class Executor(Protocol):
         """Make everything ready but do not run it: pull, create. May be repeated.
 
         `folder/io` holds inputs.json and is where the job writes output.json; `folder/log` is
-        the log of an executor that writes it itself. Raises StartRefused when the engine will never take it.
+        the log of an executor that writes it itself; a folder of the executor's name is there
+        for what it keeps. Raises StartRefused when the engine will never take it.
         """
         ...
 
     async def start(self, order: Run, folder: Path) -> None:
-        """Start what was prepared, if it was never started; otherwise do nothing."""
+        """Start what was prepared, if it was never started; otherwise do nothing.
+
+        Raises StartRefused when the engine will never start it.
+        """
         ...
 
     async def look(self) -> list[Sighting]:

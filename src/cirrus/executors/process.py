@@ -1,0 +1,465 @@
+"""Attempts as plain processes on the dispatcher's machine. They outlive the dispatcher.
+
+Between the two stands a tiny shell, the shim, the leader of a session of its own. It writes down
+who it is, runs the command, and writes down the exit code. It never reads the command as text.
+
+    FOLDER/process/shim   first line: the boot's id and the shim's line of /proc/PID/stat. A claim:
+                          made only once, so that a second shim for an attempt runs nothing.
+                          Second line, when the command has ended: its exit code
+"""
+
+import asyncio
+import contextlib
+import errno
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from cirrus.core.agent import Sighting
+from cirrus.core.messages import Offer, Run
+from cirrus.core.model import Process, UnixTime
+from cirrus.errors import EngineAway, StartRefused
+
+# $0 is FOLDER/process, $1 the boot's id, $2 the working directory; the command is the rest, its
+# first word a path: a bare word could be one that the shell itself knows. `:` as a trap lets the
+# shim outlive a signal to its group, and leaves the command's own handling as it was. What a shell
+# says of a command that was killed is kept out of the log.
+SHIM: Final = """\
+set -C
+read -r stat </proc/$$/stat && echo "$1 $stat" >"$0/shim" || exit 125
+trap : HUP INT QUIT TERM USR1 USR2 ALRM
+cd -- "$2" && shift 2 && exec 3>&2 2>/dev/null && "$@" 2>&3 3>&-
+echo $? >>"$0/shim"
+"""
+GATEWAY: Final = "127.0.0.2"
+"""Where the coordinator listens for jobs of this kind."""
+USUAL_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+CLAIM_SECONDS: Final = 10.0
+"""A claim that is still empty after so long stays empty: its shim was killed."""
+KILL_SECONDS: Final = 10.0
+SHIM_SECONDS: Final = 2.0
+LOOKS: Final = 2
+"""A process that is just becoming another program can be overlooked once."""
+BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+class _Identity(Struct, frozen=True):
+    """A process for ever: its number alone is given out again."""
+
+    boot: str
+    pid: int
+    ticks: int
+    """When it started, counted from the boot."""
+
+
+class _Note(Struct, frozen=True):
+    """What a shim has written. `identity` is None as long as its first line is not whole."""
+
+    identity: _Identity | None
+    exit_code: int | None
+    changed: UnixTime
+
+
+class _Watched:
+    """A shim that is watched, or the end of one."""
+
+    __slots__ = ("descriptor", "over", "pid", "sighting")
+
+    def __init__(self, sighting: Sighting, pid: int = 0, descriptor: int = -1) -> None:
+        self.sighting = sighting
+        self.pid = pid
+        self.descriptor = descriptor
+        self.over: asyncio.Event | None = None
+
+
+class ProcessExecutor:
+    """Used on the event loop's thread only. `attempts` is where the attempts' folders are."""
+
+    writes_log = True
+    prepares = False
+
+    def __init__(self, attempts: Path, environ: Mapping[str, str]) -> None:
+        """Of `environ`, jobs get PATH, HOME and LANG, and nothing else."""
+        self._attempts = attempts
+        self._base = {
+            "PATH": environ.get("PATH") or USUAL_PATH,
+            "HOME": environ.get("HOME") or "/",
+            "LANG": environ.get("LANG") or "C.UTF-8",
+        }
+        self._boot = BOOT_ID.read_text(encoding="ascii").strip()
+        self._nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self._watched: dict[str, _Watched] = {}
+        self._changed = asyncio.Event()
+        _keep_descriptors()
+
+    async def offer(self) -> Offer:
+        cores = len(os.sched_getaffinity(0))
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return Offer("process", f"host-{_machine_id()}", cores, memory, GATEWAY)
+
+    async def prepare(self, order: Run, folder: Path) -> None:
+        """There is nothing to prepare."""
+
+    async def start(self, order: Run, folder: Path) -> None:
+        here, io = f"{folder}/process", f"{folder}/io"
+        if order.name in self._watched or _read_note(f"{here}/shim") is not None:
+            return
+        process = order.activity
+        assert isinstance(process, Process), order.name
+        workdir = process.workdir or io
+        environment = self._base | process.env | order.environment | {"CIRRUS_DIR": io}
+        argv = _argv(process.cmd, workdir, environment["PATH"])
+        shim = ["/bin/sh", "-c", SHIM, here, self._boot, workdir]
+        pid = self._spawn(shim + argv, environment, f"{folder}/log")
+        sighting = Sighting(order.name, "running", started=time.time())
+        self._watch(_Watched(sighting, pid, os.pidfd_open(pid)))
+
+    async def look(self) -> list[Sighting]:
+        names = os.listdir(self._attempts)  # noqa: PTH208  (names are what is wanted)
+        for name in self._watched.keys() - set(names):
+            self._forget(name)
+        seen = [self._see(name) for name in names]
+        return [sighting for sighting in seen if sighting is not None]
+
+    async def stop(self, name: str, grace_seconds: float) -> None:
+        """TERM goes to the command; once it has ended, to whatever it left. KILL goes to all."""
+        for number, seconds in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, KILL_SECONDS)):
+            if await self._ended_by(name, number, seconds):
+                return
+        problem = f"some process is still there {KILL_SECONDS:g} s after SIGKILL"
+        raise EngineAway(name, problem)
+
+    async def logs(self, name: str, folder: Path) -> AsyncIterator[bytes]:
+        """Not used: attempts write their logs themselves."""
+        raise NotImplementedError(name, folder)
+        yield b""
+
+    async def remove(self, name: str) -> None:
+        self._forget(name)
+
+    async def wait(self) -> None:
+        await self._changed.wait()
+        self._changed.clear()
+
+    async def close(self) -> None:
+        """The processes go on."""
+        for watched in self._watched.values():
+            _let_go(watched)
+        self._watched.clear()
+        os.close(self._nothing)
+
+    def _spawn(self, argv: list[str], environment: dict[str, str], log: str) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        actions = (
+            (os.POSIX_SPAWN_DUP2, self._nothing, 0),
+            (os.POSIX_SPAWN_OPEN, 1, log, flags, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        )
+        usual = (signal.SIGPIPE, signal.SIGXFSZ)  # Python ignores them
+        what = f"a process with {len(argv)} words and {len(environment)} variables"
+        try:
+            return os.posix_spawn(
+                argv[0],
+                argv,
+                environment,
+                file_actions=actions,
+                setsid=True,
+                setsigmask=(),
+                setsigdef=usual,
+            )
+        except ValueError as error:
+            raise StartRefused(what, f"cannot be passed on: {error}") from error
+        except OSError as error:
+            kind = StartRefused if error.errno == errno.E2BIG else EngineAway
+            raise kind(what, error.strerror or "") from error
+
+    # --- watching -------------------------------------------------------------------------------
+
+    def _see(self, name: str) -> Sighting | None:
+        """How an attempt is; None when it is none of ours. What is on the disk is the truth."""
+        watched = self._watched.get(name)
+        if watched is not None:
+            return watched.sighting
+        note = self._read(name)
+        if note is None:
+            ours = (self._attempts / name / "process").is_dir()
+            return Sighting(name, "created") if ours else None
+        if note.exit_code is None:
+            if note.identity is None and abs(time.time() - note.changed) < CLAIM_SECONDS:
+                return Sighting(name, "running")
+            if note.identity is not None and self._attach(name, note.identity):
+                return self._watched[name].sighting
+        return self._gone(name)
+
+    def _attach(self, name: str, identity: _Identity) -> bool:
+        """Watch a shim that an earlier dispatcher started; False when it is gone."""
+        if identity.boot != self._boot:
+            return False
+        try:
+            descriptor = os.pidfd_open(identity.pid)
+        except OSError:
+            return False
+        if not _runs(identity):  # asked after opening: what the descriptor means is now certain
+            os.close(descriptor)
+            return False
+        sighting = Sighting(name, "running", started=_started(identity))
+        self._watch(_Watched(sighting, identity.pid, descriptor))
+        return True
+
+    def _watch(self, watched: _Watched) -> None:
+        self._watched[watched.sighting.name] = watched
+        loop = asyncio.get_running_loop()
+        loop.add_reader(watched.descriptor, self._shim_ended, watched)
+
+    def _shim_ended(self, watched: _Watched) -> None:
+        name = watched.sighting.name
+        _let_go(watched)
+        self._reap(name, watched)
+        del self._watched[name]
+        if (seen := self._see(name)) is None or seen.state == "created":
+            self._gone(name)  # it could not even write its claim: the disk is full, say
+        if watched.over is not None:
+            watched.over.set()
+        self._changed.set()
+
+    def _reap(self, name: str, watched: _Watched) -> None:
+        """End what a command left in its session, as with a container; daemons may stay."""
+        stopping = watched.over is not None  # then these have their grace
+        try:
+            # As long as the shim was not waited for, its number cannot mean another group.
+            if os.waitid(os.P_PID, watched.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG):
+                if not stopping:
+                    os.killpg(watched.pid, signal.SIGKILL)
+                os.waitpid(watched.pid, 0)
+        except ChildProcessError:  # an earlier dispatcher's
+            if not stopping:
+                self._belonging(name).end_session()
+
+    def _gone(self, name: str) -> Sighting:
+        """The end of an attempt whose shim is gone. It is final."""
+        note = self._read(name)
+        known = note.identity if note is not None else None
+        started = _started(known) if known is not None and known.boot == self._boot else None
+        if note is None or note.exit_code is None:
+            problem = "its process vanished without an exit code: killed, or the machine went down"
+            sighting = Sighting(name, "exited", started=started, problem=problem)
+        else:
+            finished = note.changed
+            sighting = Sighting(name, "exited", note.exit_code, started=started, finished=finished)
+        self._watched[name] = _Watched(sighting)
+        return sighting
+
+    def _forget(self, name: str) -> None:
+        watched = self._watched.get(name)
+        if watched is not None and watched.descriptor < 0:
+            del self._watched[name]
+
+    def _read(self, name: str) -> _Note | None:
+        return _read_note(f"{self._attempts}/{name}/process/shim")
+
+    # --- stopping -------------------------------------------------------------------------------
+
+    async def _ended_by(self, name: str, number: signal.Signals, seconds: float) -> bool:
+        """Send a signal to all its processes and wait; whether none is left."""
+        loop = asyncio.get_running_loop()
+        began_at, pause = loop.time(), 0.01
+        until = began_at + seconds
+        told: set[int] = set()
+        missed = 0
+        while missed < LOOKS:
+            belonging = self._belonging(name)
+            found = await asyncio.to_thread(belonging.find)
+            missed = 0 if found else missed + 1
+            if found and loop.time() >= until:
+                return False
+            for pid in belonging.aims(found, number, loop.time() - began_at):
+                if number == signal.SIGKILL or pid not in told:
+                    belonging.tell(pid, number)
+                    told.add(pid)
+            await self._over_within(name, min(pause, max(0.0, until - loop.time())))
+            pause = min(pause * 2, 0.5)
+        return True
+
+    def _belonging(self, name: str) -> "_Belonging":
+        return _Belonging(self._attempts / name, self._boot, self._watched.get(name))
+
+    async def _over_within(self, name: str, seconds: float) -> None:
+        watched = self._watched.get(name)
+        if watched is None or watched.descriptor < 0:
+            await asyncio.sleep(seconds)
+            return
+        watched.over = watched.over or asyncio.Event()
+        try:
+            async with asyncio.timeout(seconds):
+                await watched.over.wait()
+        except TimeoutError:
+            return
+
+
+class _Belonging:
+    """Which processes are an attempt's: those in its session, and those that have its CIRRUS_DIR.
+
+    The first are found although they changed their environment, the second although they made
+    themselves daemons.
+    """
+
+    def __init__(self, folder: Path, boot: str, watched: _Watched | None) -> None:
+        self._mark = f"CIRRUS_DIR={folder / 'io'}".encode()
+        self._shim: int | None = None
+        self._session: int | None = None
+        """Its number means no other session, as long as one process is in it."""
+        if watched is not None and watched.descriptor >= 0:
+            self._shim = self._session = watched.pid
+            return
+        note = _read_note(f"{folder}/process/shim")
+        identity = note.identity if note is not None else None
+        if identity is not None and identity.boot == boot:
+            leader = _stat(identity.pid)
+            ours = leader is None or leader.ticks == identity.ticks
+            self._shim = self._session = identity.pid if ours else None
+
+    def find(self) -> "dict[int, _Stat]":
+        """By pid. Blocks."""
+        names = os.listdir("/proc")  # noqa: PTH208  (names are what is wanted)
+        found = {int(name): self._belongs(int(name)) for name in names if name.isdigit()}
+        return {pid: stat for pid, stat in found.items() if stat is not None}
+
+    def aims(
+        self, found: "dict[int, _Stat]", number: signal.Signals, seconds: float
+    ) -> Iterable[int]:
+        """Whom to send a signal to, so many seconds after the first one."""
+        # The shim is spared, so that it can say how its command ended; but not for ever.
+        others = [pid for pid in found if pid != self._shim]
+        if number == signal.SIGKILL:
+            return others if seconds < SHIM_SECONDS else found
+        return [pid for pid in others if found[pid].parent == self._shim] or others
+
+    def end_session(self) -> None:
+        for pid, stat in self.find().items():
+            if stat.session == self._session:
+                self.tell(pid, signal.SIGKILL)
+
+    def tell(self, pid: int, number: signal.Signals) -> None:
+        """Send a signal, if the number still means a process that belongs here."""
+        try:
+            descriptor = os.pidfd_open(pid)
+        except OSError:
+            return
+        try:
+            if self._belongs(pid):
+                signal.pidfd_send_signal(descriptor, number)
+        except OSError:
+            return
+        finally:
+            os.close(descriptor)
+
+    def _belongs(self, pid: int) -> "_Stat | None":
+        stat = _stat(pid)
+        if stat is None or stat.ended:
+            return None
+        if self._session is not None and stat.session == self._session:
+            return stat
+        environment = _read(f"/proc/{pid}/environ")[0].split(b"\0")
+        return stat if self._mark in environment else None
+
+
+def _argv(cmd: tuple[str, ...], workdir: str, path: str) -> list[str]:
+    """The command, its first word a path that can be executed. Raises StartRefused."""
+    if not Path(workdir).is_dir():
+        subject, problem = f"workdir {workdir}", "there is no such folder"
+        raise StartRefused(subject, problem)
+    name = cmd[0]
+    places = [workdir] if "/" in name else path.split(":")
+    candidates = [f"{place or workdir}/{name}" for place in places]
+    for candidate in [name] if name.startswith("/") else candidates:
+        if os.access(candidate, os.X_OK) and Path(candidate).is_file():
+            return [candidate, *cmd[1:]]
+    where = f"in {workdir}" if "/" in name else f"on the PATH {path}"
+    subject, problem = f"cmd {name}", f"there is no such program {where}"
+    raise StartRefused(subject, problem)
+
+
+def _keep_descriptors() -> None:
+    """Whatever this process was given open is not passed on to its jobs, which may outlive it."""
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  (names are what is wanted)
+        if int(name) > 2:  # noqa: PLR2004  (stdin, stdout and stderr are replaced)
+            with contextlib.suppress(OSError):
+                os.set_inheritable(int(name), False)  # noqa: FBT003  (its only form)
+
+
+def _let_go(watched: _Watched) -> None:
+    if watched.descriptor >= 0:
+        asyncio.get_running_loop().remove_reader(watched.descriptor)
+        os.close(watched.descriptor)
+        watched.descriptor = -1
+
+
+# --- what the kernel and the shim say -----------------------------------------------------------
+
+
+class _Stat(Struct, frozen=True):
+    ended: bool
+    parent: int
+    session: int
+    ticks: int
+
+
+def _read(path: str) -> tuple[bytes, UnixTime]:
+    """A small file and when it was changed; nothing when it cannot be read."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b"", 0.0
+    try:
+        return os.read(descriptor, 1 << 20), os.fstat(descriptor).st_mtime
+    except OSError:
+        return b"", 0.0
+    finally:
+        os.close(descriptor)
+
+
+def _read_note(path: str) -> _Note | None:
+    content, changed = _read(path)
+    if not changed:
+        return None
+    first, whole, rest = content.partition(b"\n")
+    boot, _, line = first.decode("utf-8", "replace").partition(" ")
+    stat = _parsed(line) if whole else None
+    identity = _Identity(boot, int(line.partition(" ")[0]), stat.ticks) if stat else None
+    exit_code = int(rest) if rest.endswith(b"\n") and rest.strip().isdigit() else None
+    return _Note(identity, exit_code, changed)
+
+
+def _stat(pid: int) -> _Stat | None:
+    content, _ = _read(f"/proc/{pid}/stat")
+    return _parsed(content.decode("utf-8", "replace")) if content else None
+
+
+def _parsed(line: str) -> _Stat:
+    """A line of /proc/PID/stat. The name stands in brackets, and may hold anything."""
+    fields = line.rpartition(")")[2].split()
+    return _Stat(fields[0] in "ZX", int(fields[1]), int(fields[3]), int(fields[19]))
+
+
+def _runs(identity: _Identity) -> bool:
+    stat = _stat(identity.pid)
+    return stat is not None and stat.ticks == identity.ticks and not stat.ended
+
+
+def _started(identity: _Identity) -> UnixTime:
+    """Only for a process of this boot."""
+    uptime = time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.time() - (uptime - identity.ticks / os.sysconf("SC_CLK_TCK"))
+
+
+def _machine_id() -> str:
+    """The same for all dispatchers on a machine. A fresh image may have none."""
+    for path in (Path("/etc/machine-id"), BOOT_ID):
+        if found := _read(str(path))[0].decode("ascii", "replace").strip():
+            return found
+    return "unknown"
