@@ -6,6 +6,8 @@ CirrusError
 │   ├── NotFound            404 what was asked for is not there
 │   ├── Conflict            409 it contradicts what is already recorded
 │   └── TooLarge            413 it exceeds a published limit
+├── Defect                  500 a fault of Cirrus itself; its log has the details
+├── StoreBroken             the disk or the file cannot be trusted: the process ends
 ├── StorageFull             507 the disk has no room; nothing was written
 ├── Unavailable             503 it cannot be answered now; trying again may help
 ├── SetupError              the machine or the configuration; one line says how to mend it
@@ -50,8 +52,27 @@ class TooLarge(Refused):
     status = 413
 
 
+class Defect(CirrusError):
+    code = "defect"
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(
+            f"a fault of Cirrus ({type(cause).__name__}): nothing was changed; its log says more"
+        )
+
+
+class StoreBroken(CirrusError):
+    code = "store_broken"
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(f"the store failed: {cause}")
+
+
 class StorageFull(CirrusError):
     code = "storage_full"
+
+    def __init__(self) -> None:
+        super().__init__("the disk is full: free some space, then try again")
 
 
 class Unavailable(CirrusError):

@@ -36,9 +36,7 @@ class Roster:
         if old is None:
             return False
         self._replace(
-            msgspec.structs.replace(
-                old, connected=True, heard=now, listed=_listed(old, live, now)
-            )
+            msgspec.structs.replace(old, connected=True, heard=now, listed=_listed(old, live, now))
         )
         return True
 

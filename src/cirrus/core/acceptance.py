@@ -1,34 +1,26 @@
 """Whether an occurrence may be accepted, under which key, and how a repeat is recognised."""
 
 import hashlib
-from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import msgspec
 
-from cirrus.core.decision import Answer, Decision, Occurrence, Stored, View
-from cirrus.core.documents import CONTROL, clip
+from cirrus.core.decision import Decision, View
 from cirrus.core.inputs import Occurred, Posted
 from cirrus.core.model import Event, Identity, Post
+from cirrus.core.names import clip, is_key
+from cirrus.core.schemas import schema_problem
 from cirrus.errors import BadDocument, Conflict, NotFound
-
-if TYPE_CHECKING:
-    from jsonschema_rs import Validator
 
 
 def posted(view: View, what: Posted) -> Decision:
     """All or nothing: a wrong one refuses the whole request, before anything is changed."""
-    answers: list[Answer] = []
     follow: list[Occurred] = []
     inside: dict[Identity, Post] = {}
     for place, post in enumerate(what.posts):
         field = f"occurrences[{place}]" if len(what.posts) > 1 else ""
-        if post.identity is not None:
-            earlier = _earlier(view, post.identity, post, inside)
-            if earlier is not None:
-                answers.append(earlier)
-                continue
-            inside[post.identity] = post
+        if _repeats(view, post, inside):
+            follow.append(Occurred(post, post.key or "", asked=True, repeat=True))
+            continue
         event = view.event(post.event)
         if what.strict and event is None and not view.mentioned(post.event):
             raise _unknown_event(view, post.event, field)
@@ -36,28 +28,32 @@ def posted(view: View, what: Posted) -> Decision:
         if problem:
             raise BadDocument("refused_by_event", f"{post.event}: {problem}", field or "data")
         follow.append(Occurred(post, key, asked=True))
-    return Decision(answers=tuple(answers), follow=tuple(follow))
+    return Decision(follow=tuple(follow))
 
 
-def _earlier(
-    view: View, identity: Identity, post: Post, inside: dict[Identity, Post]
-) -> Occurrence | None:
-    """The answer to a repeat; None for a new identity. Raises Conflict when it contradicts."""
+def _repeats(view: View, post: Post, inside: dict[Identity, Post]) -> bool:
+    """Whether its identity was accepted, or stands earlier in this request; else it does now.
+
+    Raises Conflict when the earlier one had other content.
+    """
+    identity = post.identity
+    if identity is None:
+        return False
     if identity in inside:
-        stored = Stored(0, digest(inside[identity]))
+        earlier = digest(inside[identity])
+    elif (stored := view.accepted(identity)) is not None:
+        earlier = stored.digest
     else:
-        found = view.accepted(identity)
-        if found is None:
-            return None
-        stored = found
-    if stored.digest != digest(post):
+        inside[identity] = post
+        return False
+    if earlier != digest(post):
         raise Conflict(
             "identity_taken",
             f"source {clip(identity.source)} with id {clip(identity.id)} was accepted with other"
             " content: give a new occurrence a new id",
             "id",
         )
-    return Occurrence(stored.seq, post.event, post.key or "", duplicate=True)
+    return True
 
 
 def _unknown_event(view: View, name: str, field: str) -> NotFound:
@@ -77,7 +73,7 @@ def digest(post: Post) -> bytes:
 def settle(event: Event | None, post: Post, inherited: str) -> tuple[str, str]:
     """The key: given, else by the event's path, else inherited. And why it is refused, or empty."""
     if event is not None and event.schema:
-        problem = _schema_problem(event.schema, post.data)
+        problem = schema_problem(event.schema, post.data)
         if problem:
             return post.key or inherited, problem
     if post.key is not None:
@@ -100,21 +96,6 @@ def _key_at(path: str, post: Post, inherited: str) -> tuple[str, str]:
     if isinstance(found, bool) or not isinstance(found, str | int):
         return inherited, f"its key path {path} leads to neither a text nor a whole number"
     key = str(found)
-    if len(key) > 200 or CONTROL.search(key):
+    if not is_key(key):
         return inherited, f"its key path {path} leads to {clip(key)}, which is not a key"
     return key, ""
-
-
-def _schema_problem(schema: bytes, data: dict[str, object]) -> str:
-    errors = [
-        f"{'.'.join(str(step) for step in error.instance_path) or 'data'}: {error.message}"
-        for error, _ in zip(_validator(schema).iter_errors(data), range(3), strict=False)
-    ]
-    return "; ".join(errors)[:500]
-
-
-@lru_cache(maxsize=256)
-def _validator(schema: bytes) -> "Validator":
-    from jsonschema_rs import validator_for  # noqa: PLC0415  (rarely needed, 5 MB)
-
-    return validator_for(msgspec.json.decode(schema))

@@ -59,7 +59,7 @@ class FiringState(Struct, frozen=True):
 
     generation: int = 0
     fired: int = 0
-    """The `seq` of the newest firing."""
+    """The `seq` of the newest firing that was no retry: what was accepted since is new."""
     open: bool = True
     counted: int = 0
 
@@ -90,7 +90,7 @@ class Job(Struct, frozen=True):
     fired: int
     forced: bool
     cause: Cause
-    """What the occurrences that it triggers are caused by; `stale` is decided at its end."""
+    """What it triggers is caused by; `stale` and `late` are decided when it does."""
     triggering: tuple[str, ...]
     state: JobState
     attempt: int
@@ -104,6 +104,8 @@ class Stored(Struct, frozen=True):
 
     seq: int
     digest: bytes
+    key: str = ""
+    """The key that the occurrence was accepted under."""
 
 
 class Bounds(Struct, frozen=True):
@@ -261,6 +263,8 @@ class Moved(Struct, frozen=True):
     progress: Waiting | Assigned | None
     outcome: Outcome | None = None
     output: bytes = b""
+    started: UnixTime | None = None
+    """When its attempt began to run, by the dispatcher's clock."""
 
 
 class AttemptMade(Struct, frozen=True):

@@ -125,7 +125,9 @@ def _reset_asked(view: View, what: ResetAsked, now: UnixTime) -> Decision:
 
 
 def _pause_asked(view: View, what: PauseAsked, now: UnixTime) -> Decision:
-    if view.rule(what.rule) is None:
+    version, _ = view.definition("rule", what.rule)
+    # The jobs of a deleted rule may wait still.
+    if not version:
         near = view.near(what.rule, "rule")
         hint = f"; did you mean {near}?" if near else ""
         raise NotFound("unknown_rule", f"no rule {what.rule}{hint}", "rule")

@@ -43,7 +43,8 @@ class WorkerPosted(Struct, frozen=True):
 class Occurred(Struct, frozen=True):
     """One occurrence, its key settled. `problem` refuses it: a schema or a key path that fails.
 
-    `asked`: somebody waits for the verdicts. `worker`: the attempt that triggered it itself.
+    `asked`: somebody waits for the verdicts. `by_worker`: the cause's job triggered it itself.
+    `repeat`: it was accepted before, and is only to be answered.
     """
 
     post: Post
@@ -52,6 +53,7 @@ class Occurred(Struct, frozen=True):
     problem: str = ""
     asked: bool = False
     by_worker: bool = False
+    repeat: bool = False
 
 
 class ResetAsked(Struct, frozen=True):

@@ -1,6 +1,9 @@
 """What becomes of a job: its attempts' reports, time, and what people ask for it."""
 
+from typing import Final
+
 import msgspec
+from msgspec.structs import replace
 
 from cirrus.core.acceptance import settle
 from cirrus.core.decision import (
@@ -29,22 +32,23 @@ from cirrus.core.inputs import (
 )
 from cirrus.core.lifecycle import JobState, ended, may_move
 from cirrus.core.messages import Accepted, Ended, Outcome, Settled, Started, Stop
-from cirrus.core.model import AutoTrigger, Post, UnixTime
+from cirrus.core.model import AutoTrigger, Cause, Post, UnixTime, namespace_of
 from cirrus.core.placement import order_to_run
 from cirrus.core.triggering import Plan, fire, triggered
-from cirrus.errors import Conflict, NotFound, Refused
+from cirrus.errors import BadDocument, Conflict, NotFound, Refused
 
-INFRASTRUCTURE = ("interrupted", "unknown", "lost")
-"""Outcomes that are nobody's fault: they spend `crash_limit`, not `attempts`."""
-RESEND_SECONDS = 3.0
-FORGOTTEN_SECONDS = 30.0
+RESEND_SECONDS: Final = 3.0
+FORGOTTEN_SECONDS: Final = 30.0
 """A dispatcher that is there, and has not listed an accepted attempt for so long, lost it."""
-BACKOFF_MOST_SECONDS = 300.0
+BACKOFF_MOST_SECONDS: Final = 300.0
+OUTPUT_BYTES_MOST: Final = 64 * 1024
+OUTPUT_DEPTH_MOST: Final = 32
 
 
-def backoff_seconds(failed: int) -> float:
-    """Wait before the next attempt: doubles from 1 s. `failed` counts the ends before, from 1."""
-    return float(min(2 ** min(failed - 1, 20), BACKOFF_MOST_SECONDS))
+def backoff_seconds(attempt: int) -> float:
+    """Wait after this attempt ended badly: doubles from 1 s, at most 300 s. It counts from 1."""
+    # Nobody waits for 2 ** 1000 to be computed.
+    return min(2.0 ** min(attempt - 1, 10), BACKOFF_MOST_SECONDS)
 
 
 # --- reports ------------------------------------------------------------------------------------
@@ -62,7 +66,7 @@ def reported(view: View, what: Reported, now: UnixTime) -> Decision:
         case Started():
             if current is None:
                 return _disown(job, report, what.dispatcher)
-            return _started(view, *current, report)
+            return _started(view, current, report, now)
         case Ended():
             settled = Sent(what.dispatcher, Settled(report.job, report.attempt))
             if current is None:
@@ -88,15 +92,17 @@ def _disown(job: Job | None, report: Accepted | Started, dispatcher: str) -> Dec
 def _accepted(job: Job, assigned: Assigned) -> Decision:
     if assigned.accepted:
         return Decision()
-    progress = msgspec.structs.replace(assigned, accepted=True)
-    return Decision((AttemptSeen(job.id, progress),))
+    return Decision((AttemptSeen(job.id, replace(assigned, accepted=True)),))
 
 
-def _started(view: View, job: Job, assigned: Assigned, report: Started) -> Decision:
+def _started(view: View, current: tuple[Job, Assigned], report: Started, now: UnixTime) -> Decision:
+    job, assigned = current
     if job.state == "running":
         return Decision()
-    progress = msgspec.structs.replace(assigned, accepted=True)
-    return Decision((_move(view, job, "running", report.time, progress=progress),))
+    # The dispatcher's clock is shown and never decided by: the move happens now.
+    moved = _move(view, job, "running", now)
+    progress = replace(assigned, accepted=True)
+    return Decision((replace(moved, progress=progress, started=report.time),))
 
 
 def _late(view: View, job: Job | None, report: Ended) -> tuple[Change, ...]:
@@ -113,35 +119,59 @@ def _late(view: View, job: Job | None, report: Ended) -> tuple[Change, ...]:
 def _ended(view: View, job: Job, report: Ended, now: UnixTime) -> Decision:
     """An end is counted here and only here, once: afterwards the attempt is not current."""
     assert isinstance(job.progress, Assigned)
-    outcome = report.outcome
-    if job.progress.stopping and outcome.kind != "success":
-        outcome = Outcome("cancelled", outcome.exit_code, outcome.reason)
+    data = _output(report.output)
+    outcome = _outcome(job.progress, report.outcome, fits=data is not None)
     record = AttemptEnded(job.id, job.attempt, outcome, report.started, report.finished)
+    decision: Decision
     match outcome.kind:
         case "success":
-            decision = _succeeded(view, job, report, now)
+            moved = _move(view, job, "succeeded", now, outcome)
+            decision = _succeeded(view, job, replace(moved, output=report.output), data or {})
         case "cancelled":
-            decision = Decision((_move(view, job, "cancelled", now, outcome=outcome),))
+            decision = Decision((_move(view, job, "cancelled", now, outcome),))
         case "failure" | "timeout":
-            decision = _again(view, job, outcome, now, failures=job.failures + 1)
+            decision = _again(view, replace(job, failures=job.failures + 1), outcome, now)
         case "interrupted" | "unknown" | "lost":
-            decision = _again(view, job, outcome, now, crashes=job.crashes + 1)
+            decision = _again(view, replace(job, crashes=job.crashes + 1), outcome, now)
         case "oom" | "refused":
             decision = _failed(view, job, outcome, now)
     return Decision((record, *decision.changes), decision.orders, decision.follow)
 
 
-def _succeeded(view: View, job: Job, report: Ended, now: UnixTime) -> Decision:
-    state = view.firing_state(job.rule.name, job.key)
-    cause = msgspec.structs.replace(job.cause, stale=job.generation < state.counted)
-    data = msgspec.json.decode(report.output, type=dict[str, object]) if report.output else {}
-    changes: list[Change] = [
-        _move(view, job, "succeeded", now, outcome=report.outcome, output=report.output)
-    ]
-    if job.generation > state.counted:
-        changes.append(
-            StateSet(job.rule.name, job.key, msgspec.structs.replace(state, counted=job.generation))
-        )
+def _outcome(assigned: Assigned, said: Outcome, *, fits: bool) -> Outcome:
+    if said.kind == "success" and not fits:
+        reason = f"its output is not a JSON object of at most {OUTPUT_BYTES_MOST} bytes"
+        said = Outcome("refused", said.exit_code, reason)
+    if assigned.stopping and said.kind != "success":
+        return Outcome("cancelled", said.exit_code, said.reason)
+    return said
+
+
+def _output(encoded: bytes) -> dict[str, object] | None:
+    """What a job wrote; None for what is no output, though a dispatcher should refuse it."""
+    if len(encoded) > OUTPUT_BYTES_MOST:
+        return None
+    try:
+        data = msgspec.json.decode(encoded or b"{}", type=dict[str, object])
+    except (ValueError, RecursionError):  # every error of msgspec is a ValueError
+        return None
+    return data if _fits(data, OUTPUT_DEPTH_MOST) else None
+
+
+def _fits(value: object, levels: int) -> bool:
+    if isinstance(value, dict):
+        return levels > 0 and all(_fits(inner, levels - 1) for inner in value.values())
+    if isinstance(value, list):
+        return levels > 0 and all(_fits(inner, levels - 1) for inner in value)
+    return True
+
+
+def _succeeded(view: View, job: Job, moved: Moved, data: dict[str, object]) -> Decision:
+    cause = _cause(view, job)
+    changes: list[Change] = [moved]
+    if not cause.stale:
+        state = view.firing_state(job.rule.name, job.key)
+        changes.append(StateSet(job.rule.name, job.key, replace(state, counted=job.generation)))
     activity = job.rule.activity
     assert not isinstance(activity, AutoTrigger)
     events = job.triggering if activity.triggers == "cirrus" else ()
@@ -152,33 +182,23 @@ def _succeeded(view: View, job: Job, report: Ended, now: UnixTime) -> Decision:
     return Decision(tuple(changes), follow=left)
 
 
-def _again(
-    view: View, job: Job, outcome: Outcome, now: UnixTime, *, failures: int = 0, crashes: int = 0
-) -> Decision:
+def _cause(view: View, job: Job) -> Cause:
+    """What the job triggers now is caused by this."""
+    counted = view.firing_state(job.rule.name, job.key).counted
+    reset = view.newest_reset(namespace_of(job.rule.name), job.key)
+    return replace(job.cause, stale=job.generation < counted, late=reset > job.fired)
+
+
+def _again(view: View, job: Job, outcome: Outcome, now: UnixTime) -> Decision:
     """Another attempt, later, or the end of the job when its attempts are spent."""
-    if failures >= job.rule.attempts or crashes > view.bounds.crash_limit:
-        return _failed(view, job, outcome, now, failures=failures, crashes=crashes)
-    spent = Moved(
-        seq=view.last_seq() + 1,
-        time=now,
-        job=job,
-        state="triggered",
-        attempt=job.attempt,
-        failures=failures or job.failures,
-        crashes=crashes or job.crashes,
-        progress=Waiting(now + backoff_seconds(max(failures, crashes, 1))),
-        outcome=outcome,
-    )
-    return Decision((spent,))
+    if job.failures >= job.rule.attempts or job.crashes > view.bounds.crash_limit:
+        return _failed(view, job, outcome, now)
+    due = Waiting(now + backoff_seconds(job.attempt))
+    return Decision((replace(_move(view, job, "triggered", now, outcome), progress=due),))
 
 
-def _failed(
-    view: View, job: Job, outcome: Outcome, now: UnixTime, *, failures: int = 0, crashes: int = 0
-) -> Decision:
-    moved = _move(view, job, "failed", now, outcome=outcome)
-    moved = msgspec.structs.replace(
-        moved, failures=failures or job.failures, crashes=crashes or job.crashes
-    )
+def _failed(view: View, job: Job, outcome: Outcome, now: UnixTime) -> Decision:
+    moved = _move(view, job, "failed", now, outcome)
     events = view.triggered_by(job.rule.on_failure) if job.rule.on_failure else ()
     data: dict[str, object] = {
         "job": job.id,
@@ -187,19 +207,14 @@ def _failed(
         "exit_code": outcome.exit_code,
         "reason": outcome.reason,
     }
+    # That a newer generation succeeded does not unsay that this one failed.
+    cause = replace(_cause(view, job), stale=False)
     post = Post("", data=data, force=job.forced)
-    return Decision((moved,), follow=triggered(view, events, job.cause, post, job.key))
+    return Decision((moved,), follow=triggered(view, events, cause, post, job.key))
 
 
-def _move(  # noqa: PLR0913  (the row's own columns)
-    view: View,
-    job: Job,
-    state: JobState,
-    now: UnixTime,
-    *,
-    progress: Assigned | None = None,
-    outcome: Outcome | None = None,
-    output: bytes = b"",
+def _move(
+    view: View, job: Job, state: JobState, now: UnixTime, outcome: Outcome | None = None
 ) -> Moved:
     assert may_move(job.state, state), (job.id, job.state, state)
     return Moved(
@@ -210,9 +225,8 @@ def _move(  # noqa: PLR0913  (the row's own columns)
         attempt=job.attempt,
         failures=job.failures,
         crashes=job.crashes,
-        progress=progress,
+        progress=None,
         outcome=outcome,
-        output=output,
     )
 
 
@@ -230,14 +244,13 @@ def worker_posted(view: View, what: WorkerPosted) -> Decision:
         raise error
     key, problem = settle(view.event(post.event), post, inherited=job.key)
     if problem:
-        raise Refused("refused_by_event", f"{post.event}: {problem}", "data")
+        raise BadDocument("refused_by_event", f"{post.event}: {problem}", "data")
     first = view.worker_triggered(job.id, post.event, key)
     if first:
         return Decision(answers=(Occurrence(first, post.event, key, duplicate=True),))
-    state = view.firing_state(job.rule.name, job.key)
-    cause = msgspec.structs.replace(job.cause, stale=job.generation < state.counted)
-    forced = msgspec.structs.replace(post, force=post.force or job.forced, identity=None)
-    return Decision(follow=(Occurred(forced, key, cause=cause, asked=True, by_worker=True),))
+    forced = replace(post, force=post.force or job.forced, identity=None)
+    occurred = Occurred(forced, key, cause=_cause(view, job), asked=True, by_worker=True)
+    return Decision(follow=(occurred,))
 
 
 # --- what people ask ----------------------------------------------------------------------------
@@ -251,10 +264,10 @@ def cancel_asked(view: View, what: CancelAsked, now: UnixTime) -> Decision:
         case None:
             return Decision(answers=answers)
         case Waiting():
-            moved = _move(view, job, "cancelled", now, outcome=Outcome("cancelled"))
+            moved = _move(view, job, "cancelled", now, Outcome("cancelled"))
             return Decision((moved,), answers=answers)
         case Assigned() as assigned:
-            stopping = msgspec.structs.replace(assigned, stopping=True)
+            stopping = replace(assigned, stopping=True)
             stop = Sent(assigned.dispatcher, Stop(job.id, job.attempt))
             return Decision((AttemptSeen(job.id, stopping),), (stop,), answers=answers)
 

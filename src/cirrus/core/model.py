@@ -133,6 +133,8 @@ class Cause(Struct, frozen=True):
     depth: int
     stale: bool = False
     """The job succeeded after a newer generation had: its occurrences are superseded."""
+    late: bool = False
+    """The rule's namespace was reset under the firing's key since."""
 
 
 class Post(Struct, frozen=True):

@@ -1,6 +1,6 @@
 """Which waiting job goes to which dispatcher. Pure; sending the order is link.py's job."""
 
-import msgspec
+from msgspec.structs import replace
 
 from cirrus.core.decision import (
     Assigned,
@@ -11,9 +11,10 @@ from cirrus.core.decision import (
     Moved,
     Sent,
     View,
+    Waiting,
 )
 from cirrus.core.inputs import Placed, Present
-from cirrus.core.messages import Offer, Run
+from cirrus.core.messages import Run
 from cirrus.core.model import (
     AutoTrigger,
     Limits,
@@ -22,8 +23,8 @@ from cirrus.core.model import (
     executor_of,
 )
 
-SCAN_MOST = 200
-"""So many waiting jobs per executor are looked at in one placing."""
+SCAN_EXTRA = 16
+"""So many more waiting jobs than there are free slots are looked at: some may not fit."""
 
 
 class _Room:
@@ -69,19 +70,16 @@ class _Room:
     def free(self) -> int:
         return sum(max(0, slots) for slots in self.slots.values())
 
-    def largest(self, executor: str) -> Offer | None:
-        """The most cores and the most memory that any engine of this executor has in all."""
-        offers = [
-            offer
+    def largest(self, executor: str) -> tuple[float, int]:
+        """The most cores and the most memory that are free on any engine of this executor."""
+        engines = [
+            offer.engine
             for one in self.present
             for offer in one.offers
             if offer.executor == executor and not offer.problem
         ]
-        if not offers:
-            return None
-        cores = max(offer.cores for offer in offers)
-        memory = max(offer.memory for offer in offers)
-        return Offer(executor, "", cores, memory)
+        cores = max((self.cores[engine] for engine in engines), default=-1.0)
+        return cores, max((self.memory[engine] for engine in engines), default=-1)
 
 
 def placed(view: View, what: Placed, now: UnixTime) -> Decision:
@@ -89,29 +87,36 @@ def placed(view: View, what: Placed, now: UnixTime) -> Decision:
     room = _Room(view, what.present)
     changes: list[Change] = []
     orders: list[Sent] = []
-    seq = view.last_seq()
-    for executor in sorted({executor for _, executor in room.engines}):
-        largest = room.largest(executor)
-        if largest is None or not room.free():
+    for job in _waiting(view, room, now):
+        if not room.free():
+            break
+        dispatcher = room.for_job(job)
+        if dispatcher is None:
             continue
-        for job in view.waiting_jobs(
-            executor, now, cores=largest.cores, memory=largest.memory, limit=SCAN_MOST
-        ):
-            dispatcher = room.for_job(job)
-            if dispatcher is None:
-                if not room.free():
-                    break
-                continue
-            room.take(job, dispatcher)
-            seq += 1
-            moved = _dispatch(job, dispatcher, seq, now)
-            changes += (
-                moved,
-                AttemptMade(job.id, moved.attempt, dispatcher, executor, now),
-            )
-            going = msgspec.structs.replace(job, attempt=moved.attempt)
-            orders.append(Sent(dispatcher, order_to_run(view, going)))
+        room.take(job, dispatcher)
+        moved = _dispatch(job, dispatcher, view.last_seq() + len(orders) + 1, now)
+        made = AttemptMade(job.id, moved.attempt, dispatcher, _executor(job), now)
+        changes += (moved, made)
+        going = replace(job, attempt=moved.attempt)
+        orders.append(Sent(dispatcher, order_to_run(view, going)))
     return Decision(tuple(changes), tuple(orders))
+
+
+def _waiting(view: View, room: _Room, now: UnixTime) -> list[Job]:
+    """The jobs that something has room for, the longest waiting first."""
+    if not room.free():
+        return []
+    found: list[Job] = []
+    limit = room.free() + SCAN_EXTRA
+    for executor in sorted({executor for _, executor in room.engines}):
+        cores, memory = room.largest(executor)
+        found += view.waiting_jobs(executor, now, cores=cores, memory=memory, limit=limit)
+    return sorted(found, key=_since)
+
+
+def _since(job: Job) -> tuple[UnixTime, int]:
+    assert isinstance(job.progress, Waiting)
+    return job.progress.due, job.fired
 
 
 def _dispatch(job: Job, dispatcher: str, seq: int, now: UnixTime) -> Moved:

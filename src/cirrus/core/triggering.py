@@ -60,6 +60,8 @@ class Made(Struct, frozen=True):
 
 
 def occurred(view: View, what: Occurred, now: UnixTime) -> Decision:
+    if what.repeat:
+        return _answered_again(view, what.post)
     seq = view.last_seq() + 1
     routes = view.routes(what.post.event)
     whole = _whole_verdict(view, what)
@@ -85,6 +87,13 @@ def occurred(view: View, what: Occurred, now: UnixTime) -> Decision:
     )
 
 
+def _answered_again(view: View, post: Post) -> Decision:
+    assert post.identity is not None
+    stored = view.accepted(post.identity)
+    assert stored is not None, post.identity
+    return Decision(answers=(Occurrence(stored.seq, post.event, stored.key, duplicate=True),))
+
+
 def _whole_verdict(view: View, what: Occurred) -> VerdictKind | Literal[""]:
     """The verdict that holds for every rule when the occurrence may not count at all."""
     if what.problem:
@@ -97,7 +106,7 @@ def _whole_verdict(view: View, what: Occurred) -> VerdictKind | Literal[""]:
         return "stopped"
     if cause.stale:
         return "superseded"
-    if view.newest_reset(namespace_of(what.post.event), what.key) > cause.fired:
+    if cause.late or view.newest_reset(namespace_of(what.post.event), what.key) > cause.fired:
         return "late"
     return ""
 
@@ -215,9 +224,11 @@ def fire(view: View, plan: Plan, seq: int, now: UnixTime) -> Made:
         retried=plan.retried,
     )
     counted = generation if auto else state.counted
-    # Trying a job again does not close a rule that something forced has opened meanwhile.
-    still_open = state.open if plan.retried else False
-    after = FiringState(generation, seq, open=still_open, counted=counted)
+    if plan.retried:
+        # To try a job again uses nothing up: what is new to an open rule stays new, and opens it.
+        after = FiringState(generation, state.fired, open=state.open, counted=counted)
+    else:
+        after = FiringState(generation, seq, open=False, counted=counted)
     follow = triggered(view, fired.triggering, fired.cause, Post("", force=fired.forced), plan.key)
     return Made(fired, (fired, StateSet(rule.name, plan.key, after)), follow if auto else ())
 

@@ -20,21 +20,26 @@ SETTINGS: Final[dict[str, tuple[str, object]]] = {
 }
 
 
-def open_writer(path: Path) -> apsw.Connection:
-    """The one connection that writes: it alone checkpoints. Raises SetupError."""
+def open_writer(path: Path, new_instance: str) -> apsw.Connection:
+    """The one connection that writes: it alone checkpoints. Raises SetupError.
+
+    `new_instance` becomes the instance of a store that is new.
+    """
     try:
         connection = apsw.Connection(str(path))
         for name, (value, expected) in SETTINGS.items():
             connection.execute(f"PRAGMA {name} = {value}").fetchall()
             ((found,),) = connection.execute(f"PRAGMA {name}").fetchall() or ((0,),)
             assert found == expected or path.name == ":memory:", (name, found)
-        _migrate(connection)
+        _migrate(connection, path, new_instance)
     except apsw.NotADBError as error:
-        raise SetupError(f"{path} is not a Cirrus store: {error}") from error
+        raise SetupError(path, f"not a Cirrus store: {error}") from error
+    except (apsw.CorruptError, apsw.IOError) as error:
+        raise SetupError(path, f"the store is damaged: {error}; bring a backup back") from error
     except (apsw.CantOpenError, apsw.ReadOnlyError) as error:
-        raise SetupError(f"{path} cannot be opened for writing: {error}") from error
+        raise SetupError(path, f"cannot be opened for writing: {error}") from error
     except apsw.FullError as error:
-        raise SetupError(f"no room on the disk for {path}: free some space") from error
+        raise SetupError(path, "no room on the disk: free some space") from error
     return connection
 
 
@@ -48,17 +53,25 @@ def open_reader(path: Path) -> apsw.Connection:
     return connection
 
 
-def _migrate(connection: apsw.Connection) -> None:
+def _migrate(connection: apsw.Connection, path: Path, new_instance: str) -> None:
     steps = _migrations()
-    ((done,),) = connection.execute("PRAGMA user_version").fetchall()
+    ((done, tables),) = connection.execute(
+        "SELECT user_version, (SELECT count(*) FROM sqlite_schema) FROM pragma_user_version"
+    ).fetchall()
+    assert isinstance(done, int), done
     if done > len(steps):
         raise SetupError(
-            f"the store has schema {done} and this Cirrus knows {len(steps)}: it was written by a"
-            " newer version; install that one"
+            path,
+            f"it has schema {done} and this Cirrus knows {len(steps)}: it was written by a newer"
+            " version; install that one",
         )
+    if not done and tables:
+        raise SetupError(path, "not a Cirrus store: a database of something else")
     for version in range(done + 1, len(steps) + 1):
         with connection:
             connection.execute(steps[version - 1])
+            if version == 1:
+                connection.execute("INSERT INTO instance (id) VALUES (?)", (new_instance,))
             connection.execute(f"PRAGMA user_version = {version}")
 
 

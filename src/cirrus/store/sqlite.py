@@ -13,7 +13,7 @@ from cirrus.core.documents import event_set_of, rule_of
 from cirrus.core.engine import STATES_CLEARED
 from cirrus.core.lifecycle import ended
 from cirrus.core.model import AutoTrigger, Limits, executor_of
-from cirrus.errors import StorageFull
+from cirrus.errors import StorageFull, StoreBroken
 from cirrus.store.connection import open_writer
 from cirrus.store.view import SQL, SqliteView
 
@@ -23,10 +23,7 @@ class SqliteStore(SqliteView):
 
     def __init__(self, path: Path, *, new_instance: str, bounds: d.Bounds) -> None:
         """`new_instance`: 16 hex digits, for a store that is new; an old one keeps its own."""
-        super().__init__(open_writer(path), bounds)
-        if not self.instance:
-            self._all(SQL.add_instance, new_instance)
-            self.instance = new_instance
+        super().__init__(open_writer(path, new_instance), bounds)
         self._apply: dict[type[d.Change], Callable[[Any], None]] = {
             d.Recorded: self._recorded,
             d.Stood: self._stood,
@@ -53,11 +50,14 @@ class SqliteStore(SqliteView):
             yield
             self._cursor.execute("COMMIT")
         except BaseException as error:
+            if isinstance(error, apsw.IOError | apsw.CorruptError | apsw.NotADBError):
+                # After a failed fsync nobody knows what is on the disk: never try again.
+                raise StoreBroken(error) from error
             if self._connection.in_transaction:
                 self._cursor.execute("ROLLBACK")
             self._refresh()
             if isinstance(error, apsw.FullError):
-                raise StorageFull("the disk is full: free some space, then try again") from error
+                raise StorageFull from error
             raise
 
     def apply(self, change: d.Change) -> None:
@@ -169,8 +169,8 @@ class SqliteStore(SqliteView):
             job.attempt,
         )
         assert self._connection.changes() == 1, (job.id, job.state, change.state)
-        if change.state == "running":
-            self._all(SQL.start_attempt, change.time, job.id, job.attempt)
+        if change.started is not None:
+            self._all(SQL.start_attempt, change.started, job.id, job.attempt)
         outcome = change.outcome
         self._seq = change.seq
         self._all(

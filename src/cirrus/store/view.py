@@ -37,13 +37,13 @@ class SqliteView:
         self._connection = connection
         # Kept, because `Connection.execute` makes a new cursor each time.
         self._cursor = connection.cursor()
-        self.instance: str = next(iter(self._all(SQL.instance)), ("",))[0]
+        self.instance: str = self._one(SQL.instance)[0]
         self._refresh()
 
     def _refresh(self) -> None:
         """Forget what was at hand: after a rollback it may be wrong."""
-        self._seq = self._one(SQL.last_seq)[0]
-        self._has_reset = bool(self._all("SELECT 1 FROM reset LIMIT 1"))
+        self._seq: int = self._value(SQL.last_seq)
+        self._has_reset: bool = self._value(SQL.has_reset) == 1
         self._forget_definitions()
 
     def _forget_definitions(self) -> None:
@@ -51,6 +51,8 @@ class SqliteView:
         self.event = lru_cache(CACHED)(self._event)
         self.triggered_by = lru_cache(CACHED)(self._triggered_by)
         self.rule = lru_cache(CACHED)(self._rule)
+        # One set may be what a thousand events lead to.
+        self._event_set = lru_cache(CACHED)(self._read_event_set)
         self._rule_version = lru_cache(CACHED)(self._read_rule_version)
 
     def _all(self, sql: str, *values: object) -> list[Row]:
@@ -59,6 +61,10 @@ class SqliteView:
     def _one(self, sql: str, *values: object) -> Row:
         (row,) = self._cursor.execute(sql, values).fetchall()
         return row
+
+    def _value(self, sql: str, *values: object) -> Any:  # noqa: ANN401  (a column has no type)
+        """The one column of the one row."""
+        return self._one(sql, *values)[0]
 
     def _first(self, sql: str, *values: object) -> Row | None:
         return self._cursor.execute(sql, values).fetchone()
@@ -69,14 +75,15 @@ class SqliteView:
         return self._seq
 
     def last_time(self) -> UnixTime:
-        return self._one(SQL.last_time)[0]
+        time: UnixTime = self._value(SQL.last_time)
+        return time
 
     def definition(self, kind: DefinitionKind, name: str) -> tuple[int, bytes | None]:
         row = self._first(SQL.definition, kind, name)
         return (0, None) if row is None else row
 
     def mentioned(self, event: str) -> bool:
-        return bool(self._one(SQL.mentioned, event)[0])
+        return bool(self._value(SQL.mentioned, event))
 
     def near(self, name: str, kind: DefinitionKind) -> str:
         names = [row[0] for row in self._all(SQL.names, kind)]
@@ -86,7 +93,7 @@ class SqliteView:
         _, document = self.definition("event", name)
         return None if document is None else event_of(name, document)
 
-    def _event_set(self, name: str) -> EventSet | None:
+    def _read_event_set(self, name: str) -> EventSet | None:
         version, document = self.definition("event_set", name)
         return None if document is None else event_set_of(name, document, version)
 
@@ -118,17 +125,16 @@ class SqliteView:
     def newest_reset(self, namespace: str, key: str) -> int:
         if not self._has_reset:
             return 0
-        return self._one(SQL.newest_reset, namespace, key)[0]
+        seq: int = self._value(SQL.newest_reset, namespace, key)
+        return seq
 
     def accepted(self, identity: Identity) -> d.Stored | None:
-        return self._stored(SQL.accepted, identity)
+        row = self._first(SQL.accepted, identity.source, identity.id)
+        return None if row is None else d.Stored(*row)
 
     def reset_accepted(self, identity: Identity) -> d.Stored | None:
-        return self._stored(SQL.reset_accepted, identity)
-
-    def _stored(self, sql: str, identity: Identity) -> d.Stored | None:
-        row = self._first(sql, identity.source, identity.id)
-        return None if row is None else d.Stored(row[0], row[1])
+        row = self._first(SQL.reset_accepted, identity.source, identity.id)
+        return None if row is None else d.Stored(*row)
 
     def standing(self, event: str, key: str) -> Standing | None:
         row = self._first(SQL.standing, key, event)
@@ -179,7 +185,8 @@ class SqliteView:
 
     def next_due(self, now: UnixTime) -> UnixTime | None:
         """When the next waiting job's backoff ends."""
-        return self._one(SQL.next_due, now)[0]
+        due: UnixTime | None = self._value(SQL.next_due, now)
+        return due
 
     def jobs_under(self, key: str | None, namespace: str | None) -> tuple[str, ...]:
         return tuple(row[0] for row in self._all(SQL.jobs_under, key, namespace))
@@ -195,9 +202,14 @@ class SqliteView:
     def inputs(self, id: str) -> bytes:
         name, _, members = self._one(SQL.job_members, id)
         rows = self._all(SQL.member_occurrences, members.decode())
-        fields = ("event", "key", "seq", "source", "id", "time", "force")
+        fields = ("event", "key", "seq", "source", "id", "time")
         occurrences = [
-            {**dict(zip(fields, row, strict=False)), "data": msgspec.Raw(row[7])} for row in rows
+            {
+                **dict(zip(fields, row, strict=False)),
+                "force": bool(row[6]),
+                "data": msgspec.Raw(row[7]),
+            }
+            for row in rows
         ]
         return msgspec.json.encode({"event_set": name, "occurrences": occurrences})
 

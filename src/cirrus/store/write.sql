@@ -10,7 +10,12 @@ SELECT max(
 SELECT max(
     coalesce((SELECT received FROM occurrence ORDER BY seq DESC LIMIT 1), 0),
     coalesce((SELECT time FROM job ORDER BY seq DESC LIMIT 1), 0),
-    coalesce((SELECT time FROM moment ORDER BY seq DESC LIMIT 1), 0));
+    coalesce((SELECT time FROM moment ORDER BY seq DESC LIMIT 1), 0),
+    coalesce((SELECT time FROM definition ORDER BY seq DESC LIMIT 1), 0),
+    coalesce((SELECT time FROM reset ORDER BY seq DESC LIMIT 1), 0));
+
+-- name: has_reset
+SELECT EXISTS (SELECT 1 FROM reset);
 
 -- name: newest_reset
 SELECT max(
@@ -20,7 +25,7 @@ SELECT max(
     coalesce((SELECT max(seq) FROM reset WHERE key = ?2 AND namespace = ?1), 0));
 
 -- name: accepted
-SELECT seq, digest FROM occurrence WHERE source = ? AND id = ?;
+SELECT seq, digest, key FROM occurrence WHERE source = ? AND id = ?;
 
 -- name: reset_accepted
 SELECT seq, digest FROM reset WHERE source = ? AND id = ?;
@@ -36,7 +41,8 @@ SELECT name FROM definition WHERE kind = ? AND newest = 1 AND document IS NOT NU
 
 -- name: mentioned
 SELECT EXISTS (SELECT 1 FROM member WHERE event = ?1)
-    OR EXISTS (SELECT 1 FROM listener WHERE heard = ?1);
+    OR (EXISTS (SELECT 1 FROM listener WHERE heard = ?1)
+        AND NOT EXISTS (SELECT 1 FROM member WHERE event_set = ?1));
 
 -- name: sets_with
 SELECT event_set, place FROM member WHERE event = ? ORDER BY event_set;
@@ -184,16 +190,23 @@ DELETE FROM paused WHERE rule = ?;
 -- name: add_reset
 INSERT INTO reset (seq, time, key, namespace, source, id, digest) VALUES (?, ?, ?, ?, ?, ?, ?);
 
--- A rule opens again where the reset clears a member of its set.
+-- A rule opens again where the reset clears a member: of its set as it is now, or of the set that
+-- fired it last, for rule and set may be deleted now and come back.
 -- name: open_rules
 UPDATE firing_state SET open = 1
-WHERE open = 0 AND (?1 IS NULL OR key = ?1) AND EXISTS (
+WHERE open = 0 AND (?1 IS NULL OR key = ?1) AND (EXISTS (
     SELECT 1 FROM listener
     LEFT JOIN member ON member.event_set = listener.heard
     JOIN standing ON standing.key = firing_state.key
         AND standing.event = coalesce(member.event, listener.heard)
     WHERE listener.rule = firing_state.rule AND (?2 IS NULL OR standing.event = ?2
-        OR substr(standing.event, 1, length(?2) + 1) = ?2 || ':'));
+        OR substr(standing.event, 1, length(?2) + 1) = ?2 || ':'))
+OR EXISTS (
+    SELECT 1 FROM job, json_each(job.members) AS fired_by
+    JOIN occurrence ON occurrence.seq = fired_by.value
+    JOIN standing ON standing.key = firing_state.key AND standing.event = occurrence.event
+    WHERE job.seq = firing_state.fired AND (?2 IS NULL OR standing.event = ?2
+        OR substr(standing.event, 1, length(?2) + 1) = ?2 || ':')));
 
 -- name: clear_standing
 DELETE FROM standing
@@ -212,6 +225,3 @@ ON CONFLICT (name) DO UPDATE SET hello = excluded.hello, time = excluded.time;
 
 -- name: instance
 SELECT id FROM instance;
-
--- name: add_instance
-INSERT INTO instance (id) VALUES (?);
