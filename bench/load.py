@@ -7,6 +7,7 @@ import asyncio
 import json
 import sys
 import time
+from typing import cast
 
 import uvloop
 
@@ -21,13 +22,13 @@ class Connection(asyncio.Protocol):
         self.until = until
         self.sent = 0
         self.asked = 0.0
+        self.answer = b""
         self.seconds: list[float] = []
         self.wrong: list[bytes] = []
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)
         self.post()
 
     def post(self) -> None:
@@ -46,9 +47,14 @@ class Connection(asyncio.Protocol):
         )
 
     def data_received(self, data: bytes) -> None:
-        # An answer this small comes in one piece.
-        if not data.startswith(b"HTTP/1.1 200"):
-            self.wrong.append(data[:200])
+        self.answer += data
+        head, end, body = self.answer.partition(b"\r\n\r\n")
+        length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+        if not end or len(body) < int(length):
+            return
+        if not head.startswith(b"HTTP/1.1 200"):
+            self.wrong.append(self.answer[:200])
+        self.answer = b""
         self.seconds.append(time.perf_counter() - self.asked)
         self.post()
 

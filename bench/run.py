@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -28,13 +29,13 @@ ENDED = ("succeeded", "failed", "cancelled")
 class Cirrus:
     """A coordinator of its own, with its dispatcher, in a temporary folder."""
 
-    def __init__(self, folder: Path, port: int = 17000) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = port
+        self.port, monitor_port = free_ports()
         began = time.perf_counter()
         self.process = subprocess.Popen(
-            [*CIRRUS, "up", "--data-dir", str(folder), "--port", str(port)]
-            + ["--monitor-port", str(port + 1), "--log-level", "error"],
+            [*CIRRUS, "up", "--data-dir", str(folder), "--port", str(self.port)]
+            + ["--monitor-port", str(monitor_port), "--log-level", "error"],
             stdout=subprocess.DEVNULL,
         )
         self.wait(lambda: self.call("GET", "/healthz") is not None)
@@ -93,6 +94,14 @@ class Cirrus:
     def end(self) -> None:
         self.process.send_signal(signal.SIGINT)
         self.process.wait(30)
+
+
+def free_ports() -> list[int]:
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    ports = [listener.getsockname()[1] for listener in listeners]
+    for listener in listeners:
+        listener.close()
+    return ports
 
 
 @contextmanager
