@@ -7,6 +7,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import aiodocker
+
 
 def syncs_per_second(folder: Path, seconds: float = 1.0) -> float:
     """Appends of 4 KiB, each followed by fdatasync."""
@@ -46,8 +48,6 @@ def fan_of_processes(width: int, at_once: int) -> float:
 
 async def containers(count: int, at_once: int) -> float:
     """Seconds for create + start + wait + remove of `busybox true` with the bare API."""
-    import aiodocker
-
     docker = aiodocker.Docker()
     config = {"Image": "busybox:latest", "Cmd": ["true"], "HostConfig": {"NetworkMode": "none"}}
     gate = asyncio.Semaphore(at_once)

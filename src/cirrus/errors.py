@@ -76,7 +76,12 @@ class StorageFull(CirrusError):
 
 
 class Unavailable(CirrusError):
+    """`subject` is who cannot answer now."""
+
     code = "unavailable"
+
+    def __init__(self, subject: object, problem: str = "") -> None:
+        super().__init__(f"{subject}: {problem}" if problem else str(subject))
 
 
 class SetupError(CirrusError):

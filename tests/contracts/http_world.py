@@ -100,14 +100,16 @@ class World:
         reader = Reader(self.path)
         tokens = Tokens(b"secret")
         self.coordinator = Coordinator(
-            store, reader, self.link, clock=SystemClock(store.last_time()), tokens=tokens
+            store, reader, SystemClock(store.last_time()), tokens
         )
+        self.coordinator.speak_through(self.link)
         self.link.hear = self.coordinator.heard
         apps = [
             (main_app(self.coordinator), LocalConnection),
             (monitor_app(self.coordinator), LocalConnection),
             (job_app(self.coordinator, "127.0.0.1"), Connection),
         ]
+        self.apps = [app for app, _ in apps]
         servers = self._servers = [_Server(server_config(*app)) for app in apps]
         async with asyncio.TaskGroup() as group:
             for server, listener in zip(servers, self._listeners, strict=True):

@@ -252,6 +252,23 @@ def test_one_occurrence_has_a_smaller_limit_than_many(world):
     assert post(world, batch) == (413, "too_many_occurrences")
 
 
+def test_many_large_bodies_at_once_take_turns(world):
+    body = b" " * 200_000 + b'{"event": "unheard-of"}'
+    data = request(world, [TYPE, f"Content-Length: {len(body)}"], body)
+    clients = [world.connect() for _ in range(7)]
+    try:
+        for client in clients:
+            client.sendall(data[:-1])
+        world.wait_until(world.apps[0]._large.locked)
+        assert world.get("/healthz") == {"status": "ok"}
+        for client in clients:
+            client.sendall(data[-1:])
+        assert [status_of(read_all(client, SECONDS)) for client in clients] == [[404]] * 7
+    finally:
+        for client in clients:
+            client.close()
+
+
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "identity"])
 def test_an_encoded_body_is_415(world, coding):
     assert post(world, GOOD, **{"Content-Encoding": coding}) == (415, "content_encoding")

@@ -281,7 +281,7 @@ def test_a_report_about_no_job_at_all_is_settled_so_that_it_is_said_no_more():
     assert cirrus.dump() == before
 
 
-@pytest.mark.parametrize("kind", ["success", "failure", "lost", "oom"])
+@pytest.mark.parametrize("kind", ["success", "failure", "lost", "unknown", "oom"])
 def test_an_end_that_is_reported_twice_is_counted_once_and_settled_twice(kind):
     cirrus = running(attempts=2)
     job = cirrus.job("r")
@@ -291,10 +291,7 @@ def test_an_end_that_is_reported_twice_is_counted_once_and_settled_twice(kind):
     cirrus.end(job, kind)
 
     assert cirrus.ordered() == ["d1: settled 1"]
-    after = cirrus.dump()
-    attempts = before.pop("attempt"), after.pop("attempt")
-    assert after == before
-    assert kind == "lost" or attempts[0] == attempts[1]
+    assert cirrus.dump() == before
 
 
 def test_a_start_that_is_reported_twice_is_recorded_once():

@@ -5,6 +5,7 @@ import pickle
 import tracemalloc
 import types
 import typing
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -268,6 +269,14 @@ def test_a_message_with_broken_bytes_is_refused_or_still_a_report(report, data):
     except WireError:
         return
     assert all(isinstance(report, Report) for report in reports)
+
+
+def test_the_page_about_the_protocol_names_every_message():
+    page = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
+    for kind in typing.get_args(Order) + typing.get_args(Report):
+        assert f"\n| `{kind.__struct_config__.tag}` |" in page
+    assert f"The version is {wire.PROTOCOL_VERSION}." in page
+    assert f"| {wire.LIMIT_BYTES >> 20} MiB |" in page
 
 
 def test_an_activity_is_read_as_what_it_is():

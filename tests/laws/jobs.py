@@ -36,8 +36,9 @@ class Model(Joins):
             assert (row.event, row.key) not in job.triggered, f"7.4: {row} comes twice"
             assert row.force >= job.forced, f"4.4: {row} is not forced"
             job.triggered.add((row.event, row.key))
+            stale = self.counted[job.rule, job.key] > job.generation
         else:
-            *expected, data = self.due.popleft()
+            *expected, stale, data = self.due.popleft()
             found = [row.job, row.event, row.key, row.force, row.problem > ""]
             assert found == expected, f"7.3, I12: {found}, not {expected}"
             assert data in (None, json.loads(row.data)), f"7.3: {row.data}, not {data}"
@@ -46,7 +47,7 @@ class Model(Joins):
             return "refused"
         if row.depth > self.bounds[0] or self.chain[job.root] > self.bounds[1]:
             return "stopped"
-        if self.counted[job.rule, job.key] > job.generation and job.state != "failed":
+        if stale:
             return "superseded"
         areas = ((row.event, row.key), (job.rule, job.key))
         since = [reset for reset in self.resets if reset.seq > job.seq]
@@ -64,17 +65,18 @@ class Model(Joins):
 
     def succeeded(self, job: Row, data: dict[str, Any]) -> None:
         job.state, at = "succeeded", (job.rule, job.key)
+        stale = self.counted[at] > job.generation
         self.counted[at] = max(self.counted[at], job.generation)
         if job.body["activity"].get("triggers") != "worker":
-            self.cause(job, job.triggering, data, data)
+            self.cause(job, job.triggering, stale, data)
 
-    def cause(self, job: Row, names: list[str], data: dict[str, Any], shown: Any) -> None:
+    def cause(self, job: Row, names: list[str], stale: bool, data: Any) -> None:  # noqa: FBT001
+        given = data or {}
         for name in names:
             path = self.defined["event"].get(name, {}).get("key", "").removeprefix("data.")
-            key = data.get(path, job.key)
-            if shown is None or (name, key) not in job.triggered:
-                refused = path > "" and path not in data
-                self.due.append((job.id, name, key, job.forced, refused, shown))
+            key, refused = given.get(path, job.key), path > "" and path not in given
+            if data is None or (name, key) not in job.triggered:
+                self.due.append((job.id, name, key, job.forced, refused, stale, data))
 
     def move(self, row: Row) -> None:
         job = self.jobs[row.job]
@@ -91,7 +93,7 @@ class Model(Joins):
         if job.state == "succeeded":
             self.succeeded(job, json.loads(row.output or b"{}"))
         if job.state == "failed" and (target := job.body.get("on_failure")):
-            self.cause(job, self.members(target)[0], {}, None)
+            self.cause(job, self.members(target)[0], stale=False, data=None)
 
     def settled(self) -> None:
         assert not self.due, f"I12: {self.due} did not occur in the same transaction"

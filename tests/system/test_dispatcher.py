@@ -144,10 +144,10 @@ def process_run(job: str, text: str, **limits: float) -> Run:
 
 
 async def test_a_process_runs_once_and_its_exit_code_is_collected(program: Program):
-    program.give(process_run("a", "echo ran >>marks; cat fifo; exit 7"))
+    program.give(process_run("a", "mkfifo fifo; echo ran >>marks; cat fifo; exit 7"))
     program.give(process_run("b", "echo ran >>marks; exit 8"))
     await program.first(Started, "a")
-    os.mkfifo(program.io("a") / "fifo")
+    await until((program.io("a") / "fifo").exists)
     await until(lambda: lines_of(program.io("b") / "marks"))
     await program.end()
     await program.start()
@@ -161,9 +161,9 @@ async def test_a_process_runs_once_and_its_exit_code_is_collected(program: Progr
 
 
 async def test_what_ends_while_nobody_is_there_is_found_ended(program: Program):
-    program.give(process_run("a", "echo ran >>marks; cat fifo; exit 7"))
+    program.give(process_run("a", "mkfifo fifo; echo ran >>marks; cat fifo; exit 7"))
     await program.first(Started)
-    os.mkfifo(program.io("a") / "fifo")
+    await until((program.io("a") / "fifo").exists)
     await until(lambda: lines_of(program.io("a") / "marks"))
     await program.end()
     (program.io("a") / "fifo").write_text("")
@@ -192,9 +192,9 @@ async def test_killed_at_any_moment_it_starts_nothing_twice(program: Program, de
 
 
 async def test_ended_kindly_it_leaves_what_runs(program: Program):
-    program.give(process_run("a", "cat fifo"))
+    program.give(process_run("a", "mkfifo fifo; cat fifo"))
     await program.first(Started)
-    os.mkfifo(program.io("a") / "fifo")
+    await until((program.io("a") / "fifo").exists)
     await program.end(signal.SIGTERM)
     assert program.process.returncode == 0
     assert processes_of(program.state)
@@ -234,7 +234,7 @@ async def test_a_stop_goes_on_after_a_restart(program: Program):
     program.give(process_run("a", DEAF, grace_seconds=1.0))
     await until(lambda: lines_of(program.io("a") / "marks"))
     program.give(Stop("a", 1))
-    await until(lambda: (program.io("a").parent / "stop").exists())
+    await until((program.io("a").parent / "stop").exists)
     await program.end()
     assert processes_of(program.state)
     await program.start()
@@ -303,7 +303,7 @@ async def test_a_log_stays_after_all_is_settled(program: Program):
     program.give(process_run("a", "echo hello"))
     await program.first(Ended)
     program.give(Settled("a", 1))
-    await until(lambda: list((program.state / "ended").iterdir()))
+    await until(lambda: (program.state / "ended" / order("a").name).exists())
     read = await program.log_of("a")
     assert (read.content, read.complete) == (b"hello\n", True)
 

@@ -19,6 +19,7 @@ from cirrus.client.answers import (
 from cirrus.client.api import Client
 from cirrus.client.envelopes import Trigger
 from cirrus.client.feed import Change, Resync
+from cirrus.client.following import Following
 from cirrus.core.decision import Occurrence, Verdict
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Definition",
     "Dispatcher",
     "Firing",
+    "Following",
     "Job",
     "JobDetails",
     "KeyDetails",

@@ -35,14 +35,14 @@ from cirrus.client.envelopes import (
     new_id,
 )
 from cirrus.client.feed import Change, Resync, feed
+from cirrus.client.following import UNFINISHED, Following, may_be_the_last
 from cirrus.client.http import Connection
 from cirrus.core.decision import Occurrence
 from cirrus.core.inputs import DefinitionKind
-from cirrus.core.lifecycle import MOVES, JobState, ended
+from cirrus.core.lifecycle import JobState, ended
 
 URL: Final = "http://127.0.0.1:7000"
 PAGE: Final = 500
-UNFINISHED: Final = tuple(state for state in MOVES if not ended(state))
 
 T = TypeVar("T")
 
@@ -237,9 +237,23 @@ class Client:
     def wait_for_key(self, key: str, *, timeout_seconds: float | None = None) -> None:
         """Returns when no job under the key is unfinished. Raises TimeoutError."""
         news = self.feed(self.status().last_seq, ends=_ends(timeout_seconds))
-        while next(self.jobs(key=key, state=UNFINISHED), None) is not None:
-            while not _ended_under(key, next(news)):
+        while self._unfinished(key):
+            while not may_be_the_last(next(news)):
                 pass
+
+    def follow(self, occurrence: Occurrence, *, timeout_seconds: float | None = None) -> Following:
+        """Everything that it causes, until nothing of it is under way."""
+        feed = self.feed(occurrence.seq - 1, ends=_ends(timeout_seconds))
+
+        def idle() -> int | None:
+            root = None if occurrence.key else occurrence.seq
+            return None if self._unfinished(occurrence.key, root) else self.status().last_seq
+
+        return Following(occurrence, feed, idle)
+
+    def _unfinished(self, key: str, root: int | None = None) -> bool:
+        jobs = self.jobs(key=key, state=UNFINISHED)
+        return any(root in (None, job.root) for job in jobs)
 
     def _pages(self, kind: type[T], path: str, query: Mapping[str, object]) -> Iterator[T]:
         after: str | int | None = None
@@ -258,13 +272,3 @@ def _quoted(name: str) -> str:
 
 def _ends(timeout_seconds: float | None) -> float | None:
     return None if timeout_seconds is None else time.monotonic() + timeout_seconds
-
-
-def _ended_under(key: str, change: Change) -> bool:
-    record = change.record
-    return isinstance(record, Resync) or (
-        isinstance(record, Moment)
-        and record.kind == "move"
-        and record.key == key
-        and record.state not in UNFINISHED
-    )

@@ -17,6 +17,7 @@ import uvicorn
 from cirrus.clock import SystemClock
 from cirrus.config import Settings
 from cirrus.coordinator.http.app import job_app, main_app, monitor_app
+from cirrus.coordinator.http.connection import Connection, LocalConnection, server_config
 from cirrus.coordinator.link import Link
 from cirrus.coordinator.service import Coordinator
 from cirrus.coordinator.tokens import Tokens
@@ -64,20 +65,18 @@ async def _serve(
     main: socket.socket,
     monitor: socket.socket,
 ) -> None:
-    heard: list[Coordinator] = []
-    endpoints = [settings.dispatch] if settings.dispatch else []
-    link = Link(settings.data_dir, endpoints, lambda name, reports: heard[0].heard(name, reports))
     tokens = Tokens(coordinator_keys(settings.data_dir).secret)
-    clock = SystemClock(store.last_time())
-    coordinator = Coordinator(store, reader, link, clock=clock, tokens=tokens)
-    heard.append(coordinator)
+    coordinator = Coordinator(store, reader, SystemClock(store.last_time()), tokens)
+    endpoints = [settings.dispatch] if settings.dispatch else []
+    link = Link(settings.data_dir, endpoints, coordinator.heard)
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, coordinator.stopped.set)
     servers = [
-        _server(main_app(coordinator), main),
-        _server(monitor_app(coordinator), monitor),
+        (_Server(server_config(main_app(coordinator), LocalConnection)), main),
+        (_Server(server_config(monitor_app(coordinator), LocalConnection)), monitor),
     ]
     link.open()
+    coordinator.speak_through(link)
     try:
         async with asyncio.TaskGroup() as group:
             for server, listener in servers:
@@ -102,24 +101,6 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _server(app: object, listener: socket.socket) -> tuple[_Server, socket.socket]:
-    config = uvicorn.Config(
-        app,  # type: ignore[arg-type]
-        loop="none",
-        http="httptools",
-        lifespan="off",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        date_header=False,
-        ws="none",
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=2,
-        backlog=1024,
-    )
-    return _Server(config), listener
-
-
 # --- the job listener ---------------------------------------------------------------------------
 
 
@@ -139,7 +120,7 @@ async def _listen_for_jobs(settings: Settings, coordinator: Coordinator) -> None
                         log.warning("jobs cannot reach us", extra={"problem": str(error)})
                     failed.add(gateway)
                     continue
-                server, _ = _server(job_app(coordinator, gateway), listener)
+                server = _Server(server_config(job_app(coordinator, gateway), Connection))
                 group.create_task(server.serve(sockets=[listener]))
                 running.append(server)
                 addresses[gateway] = f"{gateway}:{settings.port}"
@@ -254,7 +235,7 @@ def _listen(host: str, port: int, option: str) -> socket.socket:
             f"{host}:{port}",
             f"cannot listen there ({error.strerror}): stop what does, or choose another {option}",
         ) from error
-    listener.set_inheritable(False)  # noqa: FBT003
+    listener.set_inheritable(False)
     return listener
 
 

@@ -26,6 +26,7 @@ from cirrus.core.messages import (
     Hello,
     LogRead,
     Order,
+    Outcome,
     ReadLog,
     Report,
     Run,
@@ -43,6 +44,8 @@ INBOX_MOST = 20_000
 """So many inputs may wait for their transaction; one more is answered with `unavailable`."""
 BATCH_MOST = 500
 TICK_SECONDS = 1.0
+INPUTS_MOST = 15 * 2**20
+"""Bytes of a job's inputs.json: an order must fit into one message."""
 LOG_SECONDS = 15.0
 """How long a dispatcher may take to send a piece of a log."""
 
@@ -55,6 +58,14 @@ class Sender(Protocol):
     def send(self, dispatcher: str, orders: Sequence[Order]) -> bool: ...
 
 
+class _Nobody:
+    """Before there is a link. What is not heard is said again."""
+
+    def send(self, dispatcher: str, orders: Sequence[Order]) -> bool:
+        del dispatcher, orders
+        return False
+
+
 class _Asked(msgspec.Struct):
     what: Input
     answer: asyncio.Future[tuple[Answer, ...]] | None
@@ -63,16 +74,14 @@ class _Asked(msgspec.Struct):
 class Coordinator:
     """Owns the store's thread. Every method but `_decide` runs on the event loop's thread."""
 
-    def __init__(
-        self, store: Writer, reader: Reader, link: Sender, *, clock: Clock, tokens: Tokens
-    ) -> None:
+    def __init__(self, store: Writer, reader: Reader, clock: Clock, tokens: Tokens) -> None:
         self.feed = Feed()
         self.tokens = tokens
         self.failure: BaseException | None = None
         """What ended the store's thread: the process must end too, and be started again."""
         self._store = store
         self._reader = reader
-        self._link = link
+        self._link: Sender = _Nobody()
         self._clock = clock
         self._roster = Roster()
         self._listening_since = clock.now()
@@ -90,7 +99,7 @@ class Coordinator:
     async def ask(self, what: Input) -> tuple[Answer, ...]:
         """Decide and commit. Raises Refused, StorageFull, Unavailable."""
         if self._waiting >= INBOX_MOST or self.failure is not None:
-            raise Unavailable("too much is waiting to be decided: try again in a moment")
+            raise Unavailable("coordinator", "too much waits to be decided: try again in a moment")
         answer: asyncio.Future[tuple[Answer, ...]] = self._loop.create_future()
         self._tell(what, answer)
         return await answer
@@ -119,12 +128,16 @@ class Coordinator:
                 if not self._link.send(
                     dispatcher, [ReadLog(request, job, attempt, offset, length)]
                 ):
-                    raise Unavailable(f"dispatcher {dispatcher}, which has the log, is away")
+                    raise Unavailable(dispatcher, "this dispatcher has the log, and is away")
                 return await answer
         except TimeoutError as error:
-            raise Unavailable(f"dispatcher {dispatcher} does not send the log") from error
+            raise Unavailable(dispatcher, "this dispatcher does not send the log") from error
         finally:
             del self._log_requests[request]
+
+    def speak_through(self, link: Sender) -> None:
+        """From now on orders go here."""
+        self._link = link
 
     def serve_jobs_at(self, gateways: dict[str, str]) -> None:
         """The base address of the job listener on each gateway: `http://HOST:PORT`."""
@@ -227,11 +240,20 @@ class Coordinator:
         for sent in orders:
             order = sent.order
             if isinstance(order, Run):
+                if len(order.inputs) > INPUTS_MOST:
+                    self._refuse(sent.dispatcher, order)
+                    continue
                 order = self._addressed(sent.dispatcher, order)
             by_dispatcher[sent.dispatcher].append(order)
         for dispatcher, its_orders in by_dispatcher.items():
             # What is not heard is said again: see core/jobs.py.
             self._link.send(dispatcher, its_orders)
+
+    def _refuse(self, dispatcher: str, order: Run) -> None:
+        """What no message can carry fails the job, as if its dispatcher had said so."""
+        reason = f"its inputs are {len(order.inputs)} bytes: at most {INPUTS_MOST} can be sent"
+        outcome = Outcome("refused", reason=reason)
+        self._tell(Reported(dispatcher, Ended(order.job, order.attempt, outcome, None, None)))
 
     def _addressed(self, dispatcher: str, order: Run) -> Run:
         """Add the address where this attempt reaches us. It holds the token: never stored."""
@@ -248,7 +270,10 @@ class Coordinator:
     def _give_up(self, batch: list[_Asked], error: BaseException) -> None:
         log.critical("deciding failed", exc_info=error)
         for asked in batch:
-            _settle(asked.answer, Unavailable("the coordinator is ending after an error"))
+            _settle(
+                asked.answer,
+                Unavailable("coordinator", "it is ending after an error: try again in a moment"),
+            )
         self.stopped.set()
 
 

@@ -107,7 +107,8 @@ def _started(view: View, current: tuple[Job, Assigned], report: Started, now: Un
 
 def _late(view: View, job: Job | None, report: Ended) -> tuple[Change, ...]:
     """The end of an attempt that was given up: kept to be seen, and nothing else."""
-    if job is None or view.attempt_outcome(job.id, report.attempt) not in ("lost", "unknown"):
+    recorded = None if job is None else view.attempt_outcome(job.id, report.attempt)
+    if recorded not in ("lost", "unknown") or recorded == report.outcome.kind:
         return ()
     return (
         AttemptEnded(

@@ -15,6 +15,7 @@ removing them is most of what a small job costs here.
 """
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import json
@@ -71,14 +72,14 @@ class Folders:
         io.mkdir()
         io.chmod(0o777)  # whatever user a container runs as, it may write its output
         write(io / "inputs.json", order.inputs, 0o644)
-        write(folder / ("started" if marked else "order"), wire.encode_run(order))
+        write(folder / "order", wire.encode_run(order))
         if marked:
-            self._marked.append(folder)
+            self.mark(order.name)
 
     def mark(self, name: str) -> None:
         """It is about to be started. This holds only after `commit`. May be repeated."""
         folder = self.of(name)
-        if (folder / "order").exists():
+        with contextlib.suppress(FileNotFoundError):
             (folder / "order").rename(folder / "started")
         self._marked.append(folder)
 
@@ -146,7 +147,16 @@ class Folders:
                 raise
             remove(kept)  # an attempt of the same name, from a store that was put back in time
             self.of(name).rename(kept)
-        return size_of(kept)
+        return _size_of(kept)
+
+
+def _size_of(folder: Path) -> int:
+    """What a log and what a job left occupy, in bytes. The rest is small."""
+    try:
+        log = (folder / "log").lstat().st_blocks * 512
+    except FileNotFoundError:
+        log = 0
+    return log + size_of(folder / "io")
 
 
 class Retention(Struct, frozen=True):
@@ -176,7 +186,7 @@ class Archive:
         """What is there."""
         with os.scandir(self._folder) as entries:
             found = sorted((one.stat().st_mtime, one.name) for one in entries)
-        return {name: (ended, size_of(self._folder / name)) for ended, name in found}
+        return {name: (ended, _size_of(self._folder / name)) for ended, name in found}
 
     def recall(self, found: dict[str, tuple[UnixTime, int]]) -> None:
         self._kept = found | {name: self._kept[name] for name in self._kept}

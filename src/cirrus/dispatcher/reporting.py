@@ -7,7 +7,7 @@ from typing import Final, Protocol
 from cirrus.core.agent import Key
 from cirrus.core.messages import Accepted, Ended, Report, Started
 
-LINGER_SECONDS: Final = 0.003
+LINGER_SECONDS: Final = 0.02
 """So long a smaller report waits for the next one about its attempt, which makes it superfluous."""
 INSIST_SECONDS: Final = 0.5
 INSIST_MOST_SECONDS: Final = 30.0

@@ -50,13 +50,17 @@ class State(Struct, frozen=True):
 
 
 class _Config(Struct, frozen=True):
-    labels: dict[str, str] = field(name="Labels")
+    labels: dict[str, str] | None = field(name="Labels", default=None)
 
 
 class Inspected(Struct, frozen=True):
     id: str = field(name="Id")
     state: State = field(name="State")
     config: _Config = field(name="Config")
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return self.config.labels or {}
 
     def sighting(self, name: str) -> Sighting:
         state = self.state
@@ -106,7 +110,7 @@ class Containers:
 
     async def find(self, name: str) -> Inspected | None:
         found = await self._engine.get(f"containers/{part(name)}/json", Inspected)
-        return found if found and self._owner.owns(found.config.labels) else None
+        return found if found and self._owner.owns(found.labels) else None
 
     async def stop(self, name: str, grace_seconds: float) -> None:
         """TERM, wait, KILL, and see that it has ended."""

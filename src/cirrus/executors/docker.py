@@ -56,7 +56,7 @@ class DockerExecutor:
         self._containers = Containers(self._engine, self._owner)
         self._private = tuple(private)
         self._logins = logins
-        self._hints = Hints(self._engine, self._owner)
+        self._hints = Hints(self._engine, self._owner, starts=False)
         self._ids: dict[str, str] = {}
         """By name: of containers that are ours."""
         self._untouched: set[str] = set()
@@ -106,9 +106,9 @@ class DockerExecutor:
                 self._untouched.discard(order.name)
                 found = await self._engine.get(f"containers/{part(order.name)}/json", Inspected)
                 if found:
-                    request.check_same(order, self._owner, found.config.labels)
+                    request.check_same(order, self._owner, found.labels)
                     return answer
-            elif answer.status < FAULTS:
+            elif answer.status < FAULTS and not await networks.mended(self._engine):
                 return answer
             problem = answer.message
         raise StartRefused(order.name, problem)

@@ -107,7 +107,7 @@ class ProcessExecutor:
 
     async def start(self, order: Run, folder: Path) -> None:
         here, io = f"{folder}/process", f"{folder}/io"
-        if order.name in self._watched or _read_note(f"{here}/shim") is not None:
+        if order.name in self._watched or os.access(f"{here}/shim", os.F_OK):
             return
         process = order.activity
         assert isinstance(process, Process), order.name
@@ -194,7 +194,8 @@ class ProcessExecutor:
                 return Sighting(name, "running")
             if note.identity is not None and self._attach(name, note.identity):
                 return self._watched[name].sighting
-        return self._gone(name)
+            note = self._read(name)  # it may have ended just now
+        return self._gone(name, note)
 
     def _attach(self, name: str, identity: _Identity) -> bool:
         """Watch a shim that an earlier dispatcher started; False when it is gone."""
@@ -222,7 +223,7 @@ class ProcessExecutor:
         self._reap(name, watched)
         del self._watched[name]
         if (seen := self._see(name)) is None or seen.state == "created":
-            self._gone(name)  # it could not even write its claim: the disk is full, say
+            self._gone(name, None)  # it could not even write its claim: the disk is full, say
         if watched.over is not None:
             watched.over.set()
         self._changed.set()
@@ -240,9 +241,8 @@ class ProcessExecutor:
             if not stopping:
                 self._belonging(name).end_session()
 
-    def _gone(self, name: str) -> Sighting:
+    def _gone(self, name: str, note: _Note | None) -> Sighting:
         """The end of an attempt whose shim is gone. It is final."""
-        note = self._read(name)
         known = note.identity if note is not None else None
         started = _started(known) if known is not None and known.boot == self._boot else None
         if note is None or note.exit_code is None:

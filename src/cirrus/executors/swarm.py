@@ -51,7 +51,7 @@ class SwarmExecutor:
         self._engine = Engine(address)
         self._containers = Containers(self._engine, self._owner)
         self._services = Services(self._engine, self._owner)
-        self._hints = Hints(self._engine, self._owner)
+        self._hints = Hints(self._engine, self._owner, starts=True)
         self._private = tuple(private)
         self._logins = logins
         self._seen: dict[str, tuple[Task | None, Sighting]] = {}

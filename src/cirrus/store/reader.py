@@ -16,6 +16,7 @@ import apsw
 from cirrus.errors import NotFound, Unavailable
 from cirrus.store.connection import open_reader
 from cirrus.store.queries import named
+from cirrus.store.records import Part
 
 SQL: Final = named("read.sql")
 SECONDS_MOST: Final = 2.0
@@ -24,8 +25,12 @@ THREADS: Final = 2
 STEPS_BETWEEN_LOOKS: Final = 20_000
 """SQLite's own steps, less than a millisecond of them, between two looks at the clock."""
 
+PART_BYTES: Final = 1024 * 1024
+"""So much of other people's JSON a part of a list holds, and at most one document more."""
+
 Row = tuple[Any, ...]
 T = TypeVar("T")
+Make = Callable[[Row], T]
 
 
 class Reader:
@@ -48,6 +53,20 @@ class Reader:
 
     def first(self, sql: str, values: Mapping[str, object] | None = None) -> Row | None:
         return self._connection().execute(sql, values).fetchone()
+
+    def part(self, sql: str, values: Mapping[str, object], limit: int, make: Make[T]) -> Part[T]:
+        """At most so many rows, and of long ones fewer: PART_BYTES, but always one.
+
+        One row more is looked for, to know whether there is one, unless `values` has the limit.
+        """
+        found: list[T] = []
+        size = 0
+        for row in self._connection().execute(sql, {"limit": limit + 1, **values}):
+            if len(found) >= limit or size > PART_BYTES:
+                return Part(found, more=True)
+            size += sum(len(cell) for cell in row if isinstance(cell, bytes))
+            found.append(make(row))
+        return Part(found, more=False)
 
     def number(self, sql: str, values: Mapping[str, object] | None = None) -> int:
         """The one column of the one row."""

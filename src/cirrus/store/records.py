@@ -3,7 +3,8 @@
 JSON that Cirrus keeps for others (data, documents, outputs) stays as it was written: Raw.
 """
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Generic, Literal, TypeVar
 
 from msgspec import Raw, Struct
 
@@ -11,6 +12,15 @@ from cirrus.core.decision import Verdict
 from cirrus.core.inputs import DefinitionKind
 from cirrus.core.lifecycle import JobState
 from cirrus.core.model import UnixTime
+
+T = TypeVar("T")
+
+
+class Part(Struct, Generic[T], frozen=True):
+    """As much of a list as was asked for, or as fits; and whether there is more of it."""
+
+    items: Sequence[T]
+    more: bool
 
 
 class Definition(Struct, frozen=True):

@@ -25,6 +25,8 @@ from cirrus.errors import CirrusError, Refused, StorageFull, Unavailable
 
 log = logging.getLogger(__name__)
 
+LARGE_AT_ONCE: Final = 4
+"""So many large bodies are in memory; others wait on the wire."""
 ALWAYS: Final[Headers] = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
@@ -51,6 +53,7 @@ class App:
         self._router = Router(routes)
         self._guard = Guard(hosts)
         self._shapes = shapes or {}
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http", scope["type"]
@@ -77,7 +80,11 @@ class App:
         route = routes.get(scope["method"])
         if route is None:
             return self._wrong_method(scope["raw_path"], sorted(routes))
-        return await route.handler(Request(scope, receive, headers, values))
+        request = Request(scope, receive, headers, values, self._large)
+        try:
+            return await route.handler(request)
+        finally:
+            request.release()
 
     def _wrong_method(self, path: bytes, allowed: list[str]) -> Full:
         methods = ", ".join(allowed)

@@ -74,11 +74,26 @@ class NoQuery(Struct, frozen=True, forbid_unknown_fields=True):
 class Request:
     """`values` are the path's parameters, in their order."""
 
-    __slots__ = ("_receive", "headers", "method", "query_string", "size", "values")
+    __slots__ = (
+        "_held",
+        "_large",
+        "_receive",
+        "headers",
+        "method",
+        "query_string",
+        "size",
+        "values",
+    )
 
     def __init__(
-        self, scope: Scope, receive: Receive, headers: dict[bytes, bytes], values: list[str]
+        self,
+        scope: Scope,
+        receive: Receive,
+        headers: dict[bytes, bytes],
+        values: list[str],
+        large: asyncio.Semaphore,
     ) -> None:
+        """`large`: what a body that is large must wait for."""
         self.method: str = scope["method"]
         self.query_string: bytes = scope["query_string"]
         self.headers = headers
@@ -86,6 +101,8 @@ class Request:
         self.size = 0
         """Of the body, in bytes, once it was read."""
         self._receive = receive
+        self._large = large
+        self._held = False
 
     def query(self, kind: type[T]) -> T:
         """Each parameter at most once, none that is unknown. Raises Refused."""
@@ -125,10 +142,18 @@ class Request:
             body += message.get("body", b"")
             if len(body) > most:
                 raise _too_large(most)
+            if len(body) > INLINE_MOST and not self._held:
+                await self._large.acquire()
+                self._held = True
         if message["type"] == "http.disconnect":
             raise Refused("gone", "the client closed the connection")
         self.size = len(body)
         return body
+
+    def release(self) -> None:
+        """Let the next large body come, when what became of this one is gone."""
+        if self._held:
+            self._large.release()
 
     async def json(self, most: int = BODY_MOST) -> object:
         """The body as JSON, and nothing else. Raises Refused."""

@@ -36,13 +36,12 @@ class QueueQuery(Struct, frozen=True, forbid_unknown_fields=True):
 
 async def all_definitions(coordinator: Coordinator, kind: DefinitionKind) -> Stream:
     async def pages() -> AsyncGenerator[list[dict[str, object]], None]:
-        name, size = "", PIECE
-        while size == PIECE:
+        name, more = "", True
+        while more:
             question = partial(definitions.definitions, kind=kind, after=(kind, name), limit=PIECE)
-            page = await coordinator.read(question)
-            yield [seed_shapes.definition(one) for one in page]
-            size = len(page)
-            name = page[-1].name if page else ""
+            part = await coordinator.read(question)
+            yield [seed_shapes.definition(one) for one in part.items]
+            name, more = part.items[-1].name if part.more else "", part.more
 
     return await _listed(pages())
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from cirrus.core.inputs import DefinitionKind
 from cirrus.store.questions import narrowed, raw
 from cirrus.store.reader import SQL, Reader, Row
-from cirrus.store.records import Definition
+from cirrus.store.records import Definition, Part
 
 
 def definition(reader: Reader, kind: DefinitionKind, name: str) -> Definition | None:
@@ -25,11 +25,11 @@ def definition_version(
 
 def definitions(
     reader: Reader, kind: DefinitionKind | None, after: tuple[str, str], limit: int
-) -> Sequence[Definition]:
+) -> Part[Definition]:
     """In the order of kind and name, beyond this pair."""
     sql = narrowed(SQL.definitions, *(["kind = :only"] if kind else []))
-    values = {"kind": after[0], "name": after[1], "only": kind, "limit": limit}
-    return [definition_of(row) for row in reader.rows(sql, values)]
+    values = {"kind": after[0], "name": after[1], "only": kind}
+    return reader.part(sql, values, limit, definition_of)
 
 
 def names(reader: Reader, kind: DefinitionKind) -> Sequence[str]:

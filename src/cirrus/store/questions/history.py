@@ -7,7 +7,7 @@ from typing import Final
 
 from cirrus.core.inputs import DefinitionKind
 from cirrus.core.lifecycle import MOVES, SEED_STATES, JobState
-from cirrus.store.questions import raw
+from cirrus.store.questions import END, raw
 from cirrus.store.questions.definitions import definition_of
 from cirrus.store.questions.jobs import firing_of
 from cirrus.store.questions.occurrences import occurrence_of
@@ -32,9 +32,11 @@ def last_seq(reader: Reader) -> int:
 
 def changes(reader: Reader, after: int, limit: int) -> Sequence[Change]:
     """What happened beyond `after`, the oldest first."""
-    values = {"after": after, "limit": limit}
-    found = [[change(row) for row in reader.rows(sql, values)] for sql, change in _TABLES]
-    return list(islice(merge(*found, key=lambda change: change.seq), limit))
+    parts = [reader.part(sql, {"after": after}, limit, change) for sql, change in _TABLES]
+    # Where one part breaks off, the others must not go on beyond it.
+    end = min((part.items[-1].seq for part in parts if part.more), default=END)
+    merged = merge(*(part.items for part in parts), key=lambda change: change.seq)
+    return [change for change in islice(merged, limit) if change.seq <= end]
 
 
 # --- the seed's queues --------------------------------------------------------------------------

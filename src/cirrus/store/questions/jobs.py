@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from heapq import merge
-from itertools import islice
 from typing import Final
 
 import msgspec
@@ -23,6 +22,7 @@ from cirrus.store.records import (
     Member,
     Moment,
     Occurrence,
+    Part,
 )
 
 MOST: Final = 1000
@@ -33,11 +33,11 @@ _members: Final = msgspec.json.Decoder(tuple[int, ...])
 
 def firings(
     reader: Reader, rule: str | None, key: str | None, before: int | None, limit: int
-) -> Sequence[Firing]:
+) -> Part[Firing]:
     """The newest first."""
     sql = narrowed(SQL.firings, *_rule_is(rule), *key_is(key))
     values = {"before": END if before is None else before, "rule": rule, "key": key}
-    return [firing_of(row) for row in reader.rows(sql, values | {"limit": limit})]
+    return reader.part(sql, values, limit, firing_of)
 
 
 def jobs(  # noqa: PLR0913  (what jobs may be narrowed by)
@@ -48,16 +48,20 @@ def jobs(  # noqa: PLR0913  (what jobs may be narrowed by)
     key: str | None,
     before: int | None,
     limit: int,
-) -> Sequence[Job]:
+) -> Part[Job]:
     """The newest first; of any state if none is given."""
-    values = {"before": END if before is None else before, "rule": rule, "key": key, "limit": limit}
-    narrowing: list[tuple[JobState | None, list[str]]] = [(one, _state_is(one)) for one in states]
+    values = {"before": END if before is None else before, "rule": rule, "key": key}
     common = [*_rule_is(rule), *key_is(key)]
-    found = [
-        map(job_of, reader.rows(narrowed(SQL.jobs, *own, *common), values | {"state": state}))
-        for state, own in narrowing or [(None, [])]
+    wanted: list[tuple[JobState | None, list[str]]] = [(one, _state_is(one)) for one in states]
+    parts = [
+        reader.part(narrowed(SQL.jobs, *own, *common), {**values, "state": state}, limit, job_of)
+        for state, own in wanted or [(None, [])]
     ]
-    return list(islice(merge(*found, key=lambda job: -job.seq), limit))
+    # Where one part breaks off, the others must not go on beyond it.
+    end = max((part.items[-1].seq for part in parts if part.more), default=0)
+    merged = merge(*(part.items for part in parts), key=lambda job: -job.seq)
+    found = [job for job in merged if job.seq >= end]
+    return Part(found[:limit], more=end > 0 or len(found) > limit)
 
 
 def job(reader: Reader, id: str) -> Job | None:
@@ -139,8 +143,8 @@ def triggering_version(reader: Reader, id: str) -> int:
 def _triggered(
     reader: Reader, found: Job, rule: Rule, moves: Sequence[Moment]
 ) -> tuple[Occurrence, ...]:
-    values = {"job": found.id, "limit": MOST}
-    by_worker = [occurrence_of(row) for row in reader.rows(SQL.triggered_by_worker, values)]
+    values: dict[str, object] = {"job": found.id}
+    by_worker = reader.part(SQL.triggered_by_worker, values, MOST, occurrence_of).items
     ended = found.seq if found.executor == "" else 0
     for move in moves:
         if move.kind == "move" and move.state in ("succeeded", "failed"):
@@ -151,9 +155,10 @@ def _triggered(
     expected = min(_expected(reader, found, rule) - own, MOST)
     if expected <= 0:
         return tuple(by_worker)
+    # The last of them ends the search, which would otherwise go on for long.
     values |= {"after": ended, "limit": expected}
-    rows = reader.rows(SQL.triggered_at_end, values)
-    return (*by_worker, *(occurrence_of(row) for row in rows))
+    at_end = reader.part(SQL.triggered_at_end, values, expected, occurrence_of).items
+    return (*by_worker, *at_end)
 
 
 def _expected(reader: Reader, found: Job, rule: Rule) -> int:

@@ -1,28 +1,29 @@
 """Questions about keys: what stands under them, and what their joins wait for."""
 
-from collections.abc import Sequence
 from typing import Final
 
 from cirrus.core.documents import event_set_of
 from cirrus.core.model import EventSet
 from cirrus.store.questions.definitions import definition
 from cirrus.store.reader import SQL, Reader
-from cirrus.store.records import KeyDetails, KeySummary, OpenJoin, StandingEvent
+from cirrus.store.records import KeyDetails, KeySummary, OpenJoin, Part, StandingEvent
 
 MOST: Final = 1000
 """So many names a list of events shows."""
 JOINS_MOST: Final = 200
 
 
-def keys(reader: Reader, prefix: str, after: str | None, limit: int) -> Sequence[KeySummary]:
+def keys(reader: Reader, prefix: str, after: str | None, limit: int) -> Part[KeySummary]:
     """In the order of their bytes, beyond `after`. The empty key is there if something stands."""
     found = []
     if after is None and not prefix:
         standing, newest = reader.rows(SQL.empty_key)[0]
         found = [KeySummary("", standing, newest)] if standing else []
-    values = {"after": after or "", "prefix": prefix, "limit": limit}
-    found += [KeySummary(*row) for row in reader.rows(SQL.keys, values)]
-    return [one for one in found if one.key.startswith(prefix)][:limit]
+    values = {"after": after or "", "prefix": prefix}
+    part = reader.part(SQL.keys, values, limit, lambda row: KeySummary(*row))
+    found += [one for one in part.items if one.key.startswith(prefix)]
+    more = (part.more and len(found) >= len(part.items)) or len(found) > limit
+    return Part(found[:limit], more=more)
 
 
 def key_details(reader: Reader, key: str) -> KeyDetails | None:

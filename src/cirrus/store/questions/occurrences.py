@@ -1,16 +1,14 @@
 """Questions about what occurred."""
 
-from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import asdict
 
 from cirrus.core.decision import Verdict
 from cirrus.store.questions import END, narrowed, raw
 from cirrus.store.reader import SQL, Reader, Row
-from cirrus.store.records import Occurrence
+from cirrus.store.records import Occurrence, Part
 
 _verdicts: Final = msgspec.json.Decoder(tuple[Verdict, ...])
 
@@ -28,26 +26,22 @@ class Window(Struct, frozen=True):
     limit: int = 100
 
 
-def newest(
-    reader: Reader, event: str | None, key: str | None, window: Window
-) -> Sequence[Occurrence]:
+def newest(reader: Reader, event: str | None, key: str | None, window: Window) -> Part[Occurrence]:
     """The newest of them first."""
     return _listed(reader, SQL.occurrences_newest, event, key, window)
 
 
-def oldest(
-    reader: Reader, event: str | None, key: str | None, window: Window
-) -> Sequence[Occurrence]:
+def oldest(reader: Reader, event: str | None, key: str | None, window: Window) -> Part[Occurrence]:
     """The oldest of them first."""
     return _listed(reader, SQL.occurrences_oldest, event, key, window)
 
 
 def _listed(
     reader: Reader, sql: str, event: str | None, key: str | None, window: Window
-) -> Sequence[Occurrence]:
+) -> Part[Occurrence]:
     conditions = [*(["event = :event"] if event is not None else []), *key_is(key)]
-    values = {"event": event, "key": key, **asdict(window)}
-    return [occurrence_of(row) for row in reader.rows(narrowed(sql, *conditions), values)]
+    values = {"event": event, "key": key, "after": window.after, "before": window.before}
+    return reader.part(narrowed(sql, *conditions), values, window.limit, occurrence_of)
 
 
 def key_is(key: str | None) -> list[str]:

@@ -25,7 +25,7 @@ class ListQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """`after`: the `next` of the page before, as `kind/name`."""
 
     kind: DefinitionKind | None = None
-    after: Annotated[str, Meta(max_length=220, extra_json_schema=CURSOR)] = ""
+    after: Annotated[str, Meta(max_length=220, extra_json_schema=CURSOR)] | None = None
     limit: Limit = 100
 
 
@@ -111,15 +111,13 @@ class _Definitions:
 
     async def list_all(self, request: Request) -> Answer:
         query = request.query(ListQuery)
-        kind, slash, name = query.after.partition("/")
-        if query.after and not slash:
+        kind, slash, name = (query.after or "").partition("/")
+        if query.after is not None and not slash:
             raise Refused("bad_cursor", "after is the next of another page: kind/name", "after")
         found = await self._coordinator.read(
-            lambda reader: definitions.definitions(
-                reader, query.kind, (kind, name), query.limit + 1
-            )
+            lambda reader: definitions.definitions(reader, query.kind, (kind, name), query.limit)
         )
-        return answer(page_of(found, query.limit, lambda one: f"{one.kind}/{one.name}"))
+        return answer(page_of(found, lambda one: f"{one.kind}/{one.name}"))
 
     async def show(self, request: Request) -> Answer:
         kind, name = _subject(request)

@@ -39,7 +39,7 @@ class FiringsQuery(Struct, frozen=True, forbid_unknown_fields=True):
 class JobsQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """The newest first. `state`: one state or several, with commas between."""
 
-    state: Annotated[str, Meta(extra_json_schema=STATES)] = ""
+    state: Annotated[str, Meta(extra_json_schema=STATES)] | None = None
     rule: Text | None = None
     key: Text | None = None
     after: Seq | None = None
@@ -128,14 +128,16 @@ class _Jobs:
         query = request.query(FiringsQuery)
         found = await self._coordinator.read(
             lambda reader: questions.firings(
-                reader, query.rule, query.key, query.after, query.limit + 1
+                reader, query.rule, query.key, query.after, query.limit
             )
         )
-        return answer(page_of(found, query.limit, lambda one: one.seq))
+        return answer(page_of(found, lambda one: one.seq))
 
     async def list_all(self, request: Request) -> Answer:
         query = request.query(JobsQuery)
-        states = [_state(text) for text in query.state.split(",")] if query.state else []
+        states = (
+            [_state(text) for text in query.state.split(",")] if query.state is not None else []
+        )
         found = await self._coordinator.read(
             lambda reader: questions.jobs(
                 reader,
@@ -143,10 +145,10 @@ class _Jobs:
                 rule=query.rule,
                 key=query.key,
                 before=query.after,
-                limit=query.limit + 1,
+                limit=query.limit,
             )
         )
-        return answer(page_of(found, query.limit, lambda one: one.seq))
+        return answer(page_of(found, lambda one: one.seq))
 
     async def show(self, request: Request) -> Answer:
         request.query(NoQuery)

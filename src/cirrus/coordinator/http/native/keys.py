@@ -77,9 +77,9 @@ class _Keys:
     async def list_all(self, request: Request) -> Answer:
         query = request.query(ListQuery)
         found = await self._coordinator.read(
-            lambda reader: questions.keys(reader, query.prefix, query.after, query.limit + 1)
+            lambda reader: questions.keys(reader, query.prefix, query.after, query.limit)
         )
-        return answer(page_of(found, query.limit, lambda one: one.key))
+        return answer(page_of(found, lambda one: one.key))
 
     async def show(self, request: Request) -> Answer:
         request.query(NoQuery)

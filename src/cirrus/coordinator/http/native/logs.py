@@ -121,8 +121,9 @@ class _Logs:
     ) -> AsyncGenerator[bytes, None]:
         """From this read on: to the size that it told, or to the end of the attempt."""
         size, away_seconds = read.size, 0.0
-        with self._coordinator.feed.subscription() if follow else nullcontext():
-            while True:
+        feed = self._coordinator.feed
+        with feed.subscription() if follow else nullcontext():
+            while not feed.closed:
                 if read.content:
                     yield read.content
                 at = read.offset + len(read.content)

@@ -104,12 +104,12 @@ class _Occurrences:
         window = Window(
             after=query.after or 0,
             before=END if query.before is None else query.before,
-            limit=query.limit + 1,
+            limit=query.limit,
         )
         found = await self._coordinator.read(
             lambda reader: listed(reader, query.event, query.key, window)
         )
-        return answer(page_of(found, query.limit, lambda one: one.seq))
+        return answer(page_of(found, lambda one: one.seq))
 
     async def show(self, request: Request) -> Answer:
         request.query(NoQuery)

@@ -5,6 +5,8 @@ from typing import Annotated, Generic, TypeVar
 
 from msgspec import Meta, Struct
 
+from cirrus.store.records import Part
+
 Seq = Annotated[int, Meta(ge=0, le=2**53)]
 Limit = Annotated[int, Meta(ge=1, le=1000)]
 Text = Annotated[str, Meta(max_length=200)]
@@ -19,7 +21,5 @@ class Page(Struct, Generic[T], frozen=True):
     next: int | str | None
 
 
-def page_of(items: Sequence[T], limit: int, cursor: Callable[[T], int | str]) -> Page[T]:
-    """Of one item more than the page takes, if there is one."""
-    shown = items[:limit]
-    return Page(shown, cursor(shown[-1]) if len(items) > limit else None)
+def page_of(part: Part[T], cursor: Callable[[T], int | str]) -> Page[T]:
+    return Page(part.items, cursor(part.items[-1]) if part.more else None)
