@@ -1,6 +1,7 @@
 """The demo, act by act: the seed's diamond, the same with containers, the genome of a virus."""
 
 import argparse
+import contextlib
 import os
 import shutil
 import signal
@@ -187,7 +188,8 @@ def _play(screen: Screen, stage: Stage, options: argparse.Namespace) -> int:
     stage.keep = not demo.ok
     if not options.once:
         screen.say(f"Look at it: {stage.monitor}   (Ctrl-C ends it)")
-        signal.pause()
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.pause()
     return 0 if demo.ok else 1
 
 

@@ -22,7 +22,7 @@ class Screen:
         self._moves = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
         self._colours = self._moves and not os.environ.get("NO_COLOR")
         self._lock = threading.Lock()
-        self._began = time.monotonic()
+        self._began = self._since = time.monotonic()
         self._status = ""
         self._over = threading.Event()
         self._wheel = threading.Thread(target=self._turn, daemon=True)
@@ -61,6 +61,8 @@ class Screen:
     def status(self, text: str) -> None:
         """What goes on now; empty: nothing."""
         with self._lock:
+            if not self._status:
+                self._since = time.monotonic()
             self._status = text
             if self._moves:
                 self._print("")
@@ -79,6 +81,6 @@ class Screen:
             with self._lock:
                 if self._status:
                     room = get_terminal_size().columns - 1
-                    text = f"  {sign} {self._status}, {time.monotonic() - self._began:.0f} s"
+                    text = f"  {sign} {self._status}, {time.monotonic() - self._since:.0f} s"
                     line = self.paint(text[:room], "dim")
                     self._print(line)

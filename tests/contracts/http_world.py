@@ -99,9 +99,7 @@ class World:
         store = SqliteStore(self.path, new_instance="0123456789abcdef", bounds=Bounds())
         reader = Reader(self.path)
         tokens = Tokens(b"secret")
-        self.coordinator = Coordinator(
-            store, reader, SystemClock(store.last_time()), tokens
-        )
+        self.coordinator = Coordinator(store, reader, SystemClock(store.last_time()), tokens)
         self.coordinator.speak_through(self.link)
         self.link.hear = self.coordinator.heard
         apps = [

@@ -533,6 +533,7 @@ def test_an_upgrade_is_ignored(world):
         "limit",
         "surprise=1",
         "after=forged",
+        "after=null",
         "after=-1",
         "after=99999999999999999999",
         "state=sleeping",
@@ -547,6 +548,12 @@ def test_a_wrong_query_is_400(world, query):
     answer = world.call("GET", f"/v1/jobs?{query}")
     assert answer.status_code == 400
     assert answer.json()["error"]["message"]
+
+
+def test_a_call_without_parameters_takes_none(world):
+    for method, path in (("POST", "/v1/occurrences"), ("GET", "/r/rule/x"), ("GET", "/q/rule")):
+        assert world.call(method, f"{path}?x=1", json={"event": "known"}).status_code == 400
+    assert world.call("GET", "/?x=1", base=world.monitor).status_code == 400
 
 
 def test_a_forged_cursor_is_400(world):

@@ -20,7 +20,7 @@ BOOT = process.BOOT_ID.read_text().strip()
 @pytest.fixture
 async def on(tmp_path: Path) -> AsyncIterator[Bench]:
     environ = {"PATH": USUAL_PATH, "SECRET": "hidden"}
-    async with bench(lambda _: ProcessExecutor(tmp_path, environ), tmp_path) as opened:
+    async with bench(lambda *_: ProcessExecutor(tmp_path, environ), tmp_path) as opened:
         yield opened
 
 

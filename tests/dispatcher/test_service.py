@@ -35,7 +35,7 @@ from cirrus.core.model import Process
 from cirrus.dispatcher import acting, service
 from cirrus.dispatcher.attempts import Retention
 from cirrus.dispatcher.service import Options, run
-from cirrus.errors import SetupError
+from cirrus.errors import SetupError, StartRefused
 
 OFFER = Offer("docker", "fake", 4.0, 10**9, "10.0.0.1")
 
@@ -246,6 +246,21 @@ async def test_a_stop_while_the_image_is_pulled_ends_it_at_once(link: FakeLink, 
     assert (await link.end_of("a")).outcome.reason == "it was never started"
     engine.pulling = False
     assert engine.starts == {}
+
+
+async def test_a_stop_that_comes_often_is_one_stop(link: FakeLink, engine: FakeEngine):
+    engine.pulling = True
+    link.give(order("a"))
+    await link.first(Accepted)
+    link.give(Stop("a", 1), Stop("a", 1))
+    link.give(Stop("a", 1))
+    assert (await link.end_of("a")).outcome.reason == "it was never started"
+    engine.pulling = False
+    link.give(order("b"))
+    await link.first(Started, "b")
+    link.give(Stop("b", 1), Stop("b", 1))
+    assert (await link.end_of("b")).outcome.kind == "cancelled"
+    assert engine.stops == [order("b").name]
 
 
 async def test_a_stop_that_comes_with_the_order_ends_it_before_its_start(
@@ -574,6 +589,34 @@ async def test_folders_that_are_not_whole_do_no_harm(options: Options, engine: F
         await link.first(Started, "a")
         assert (await link.end_of("b")).outcome.kind == "unknown"
     assert engine.starts == {order("a").name: 1}
+
+
+async def test_an_address_that_is_none_is_said_as_what_it_is(options: Options):
+    class Nowhere(FakeLink):
+        def open(self) -> None:
+            raise SetupError("nowhere", "no address of a coordinator")
+
+    with pytest.raises(SetupError, match="no address of a coordinator"):
+        await run(options, {}, Nowhere)
+
+
+async def test_what_the_engine_refuses_to_start_is_cleared_without_a_log(
+    options: Options, engine: FakeEngine
+):
+    class Refusing(FakeExecutor):
+        async def start(self, order, folder):
+            assert (folder / "started").exists()
+            raise StartRefused(order.name, "exec format error")
+
+        async def logs(self, name, folder):
+            await asyncio.Event().wait()
+            yield name, folder
+
+    async with dispatching(options, {"docker": Refusing(engine)}, settles=True) as link:
+        link.give(order("a"))
+        assert (await link.end_of("a")).outcome.kind == "refused"
+        await until(lambda: folders(options, "ended"))
+        assert engine.seen == {}
 
 
 async def test_a_second_dispatcher_is_told_who_is_there(

@@ -8,7 +8,7 @@ import click
 
 from cirrus import __version__
 from cirrus.cli.output import Output, common
-from cirrus.errors import CirrusError, Refused, SetupError, Unavailable
+from cirrus.errors import CirrusError, Refused, SetupError, StoreBroken, Unavailable
 
 COMMANDS: Final = {
     "up": ("serve", "Start Cirrus: coordinator, monitor and a local dispatcher."),
@@ -82,7 +82,7 @@ class Group(click.Group):
 
 
 def exit_code(error: CirrusError) -> int:
-    codes = {Unavailable: 3, Refused: 4, SetupError: 5}
+    codes = {Unavailable: 3, Refused: 4, SetupError: 5, StoreBroken: 5}
     return next((code for kind, code in codes.items() if isinstance(error, kind)), 1)
 
 

@@ -1,7 +1,7 @@
 """`up` and `dispatcher`: the commands that stay."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -9,6 +9,7 @@ import click
 
 from cirrus.cli.loglines import log_to_stderr
 from cirrus.config import DispatcherSettings, Settings, read_settings
+from cirrus.errors import CirrusError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -90,17 +91,29 @@ def dispatcher(
 
 def run_up(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM. Raises SetupError."""
-    import uvloop
-
     from cirrus.coordinator.serve import serve
 
-    uvloop.run(serve(settings))
+    _run(serve(settings))
 
 
 def run_dispatcher(settings: DispatcherSettings, *, with_parent: bool) -> None:
     """Serve until SIGINT or SIGTERM, or until standard input ends. Raises SetupError."""
-    import uvloop
-
     from cirrus.dispatcher.serve import serve
 
-    uvloop.run(serve(settings, with_parent=with_parent))
+    _run(serve(settings, with_parent=with_parent))
+
+
+def _run(service: Coroutine[object, object, None]) -> None:
+    """Raises the service's own error, also where its task group wrapped it."""
+    import uvloop
+
+    try:
+        uvloop.run(service)
+    except BaseExceptionGroup as group:
+        known, others = group.split(CirrusError)
+        cause: BaseException | None = known
+        while isinstance(cause, BaseExceptionGroup):
+            cause = cause.exceptions[0]
+        if cause is None or others is not None:
+            raise
+        raise cause from group

@@ -11,6 +11,9 @@ from cirrus.client.answers import Definition, Firing, Moment, OccurrenceRecord, 
 from cirrus.client.http import Connection, Patience
 from cirrus.errors import Unavailable
 
+QUIET_SECONDS: Final = 60.0
+"""The coordinator says something at least this often, even when nothing happens."""
+
 
 class Resync(Struct, frozen=True):
     """Some of the history was left out up to here: read anew what matters."""
@@ -84,8 +87,9 @@ def feed(http: Connection, after: int, ends: float | None) -> Iterator[Change]:
 
 def _connected(http: Connection, after: int, ends: float | None) -> Iterator[Change | None]:
     """The changes that come over one connection; None for a sign of life."""
-    left = None if ends is None else max(0.01, ends - time.monotonic())
-    with http.stream("/v1/feed", query={"after": after}, read_seconds=left) as response:
+    left = QUIET_SECONDS if ends is None else max(0.01, ends - time.monotonic())
+    quiet = min(left, QUIET_SECONDS)
+    with http.stream("/v1/feed", query={"after": after}, quiet_seconds=quiet) as response:
         for change in changes(response.iter_lines()):
             _check_time(ends)
             yield change

@@ -21,7 +21,7 @@ class Following:
     def __init__(
         self, occurrence: Occurrence, feed: Iterator[Change], idle: Callable[[], int | None]
     ) -> None:
-        """`feed` begins with the occurrence; `idle` is the newest `seq` when nothing is under way."""
+        """`feed` begins with the occurrence. `idle`: the newest `seq`, if nothing is under way."""
         self.jobs: set[str] = set()
         self.under_way: set[str] = set()
         self.failed: list[str] = []

@@ -23,8 +23,6 @@ from cirrus.errors import (
 )
 
 WAIT_MOST_SECONDS: Final = 5.0
-QUIET_SECONDS: Final = 60.0
-"""A stream says something at least this often, even when nothing happens."""
 MANY_REQUESTS: Final = 429
 SERVER_ERROR: Final = 500
 STORAGE_FULL: Final = 507
@@ -120,11 +118,13 @@ class Connection:
 
     @contextmanager
     def stream(
-        self, path: str, *, query: Query | None = None, read_seconds: float | None = None
+        self, path: str, *, query: Query | None = None, quiet_seconds: float | None = None
     ) -> Iterator[httpx2.Response]:
-        """An answer that comes in pieces. Raises Unavailable also when it breaks off."""
-        quiet = min(QUIET_SECONDS, read_seconds or QUIET_SECONDS)
-        timeout = httpx2.Timeout(self._timeout_seconds, read=quiet)
+        """An answer that comes in pieces. Raises Unavailable also when it breaks off.
+
+        `quiet_seconds`: how long nothing may come; None: for ever.
+        """
+        timeout = httpx2.Timeout(self._timeout_seconds, read=quiet_seconds)
         try:
             with self._http.stream("GET", path, params=_params(query), timeout=timeout) as response:
                 if not response.is_success:

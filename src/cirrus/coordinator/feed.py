@@ -38,7 +38,7 @@ class Feed:
     def subscription(self) -> Iterator[None]:
         """Hold a place among the subscribers. Raises Unavailable when all are taken."""
         if self.subscribers >= SUBSCRIBERS_MOST:
-            refusal = Unavailable(f"{SUBSCRIBERS_MOST} others follow already: try again later")
+            refusal = Unavailable("feed", f"{SUBSCRIBERS_MOST} others follow already: try again")
             refusal.code = "too_many_subscribers"
             raise refusal
         self.subscribers += 1

@@ -134,7 +134,9 @@ class Actor:
             assert executor is not None, attempt.order.name
             self._do(key, self._accept(key, executor))
         elif key in self._preparing:
-            self._preparing[key].reschedule(self._loop.time())  # it is to stop: no use in going on
+            deadline = self._preparing.pop(key)
+            if not deadline.expired():
+                deadline.reschedule(self._loop.time())  # it is to stop: no use in going on
         elif attempt.settled or not attempt.marked:
             self.consider(key, None)
         else:
@@ -228,6 +230,7 @@ class Actor:
             async with self._starts, asyncio.timeout(START_SECONDS):
                 await executor.start(order, folder)
         except StartRefused as error:
+            self.change(key, log_kept=True)  # there is none
             return await self._end(key, End(Outcome("refused", reason=str(error)[:500])))
         except (EngineAway, TimeoutError, OSError) as error:
             return what_is_wrong(error)
@@ -241,7 +244,7 @@ class Actor:
             try:
                 await executor.prepare(order, folder)
             finally:
-                del self._preparing[key]
+                self._preparing.pop(key, None)
 
     def _began(self, key: Key, started: UnixTime) -> None:
         earlier = self.attempts[key].started_at

@@ -1,6 +1,7 @@
 """Blocking file work, kept off the event loop: one thread, many pieces at one go."""
 
 import asyncio
+import contextlib
 import os
 import queue
 import shutil
@@ -143,9 +144,9 @@ def sync(path: Path) -> None:
 
 
 def size_of(folder: str | Path) -> int:
-    """What a folder occupies, in bytes. Links are not followed."""
+    """What a folder occupies, in bytes, as far as it can be seen. Links are not followed."""
     total = 0
-    with os.scandir(folder) as entries:
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 total += size_of(entry.path)

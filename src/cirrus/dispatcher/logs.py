@@ -6,6 +6,7 @@ made, the log is cut back to its first part instead, and grows from there again.
 """
 
 import asyncio
+import contextlib
 import ctypes
 import errno
 import logging
@@ -165,16 +166,13 @@ class Logs:
     async def first_content(self, key: Key) -> None:
         """Wait a little for a copier that has only just begun."""
         copy = self._copies.get(key)
-        if copy is None:
-            return
-        try:
-            async with asyncio.timeout(FIRST_CONTENT_SECONDS):
-                await copy.progress.wait()
-        except TimeoutError:
-            return
+        if copy is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FIRST_CONTENT_SECONDS):
+                    await copy.progress.wait()
 
     async def _joined(self, copy: _Copy, seconds: float | None) -> bool:
-        if seconds is not None:
+        if seconds is not None and not copy.deadline.expired():
             copy.deadline.reschedule(asyncio.get_running_loop().time() + seconds)
         await copy.over.wait()
         return copy.whole
@@ -199,10 +197,8 @@ class Logs:
 
 
 def _finish(folder: Path) -> None:
-    try:
+    with contextlib.suppress(OSError):  # there may be none
         (folder / "log.part").rename(folder / "log")
-    except FileNotFoundError:
-        (folder / "log").touch()
 
 
 def answer(order: ReadLog, folders: Sequence[Path], *, whole: bool) -> LogRead:

@@ -65,6 +65,7 @@ READS_MOST: Final = 50
 
 OFFER_DEADLINE_SECONDS: Final = 60.0
 LOOK_DEADLINE_SECONDS: Final = 60.0
+CLOSE_SECONDS: Final = 5.0
 
 Connect = Callable[[Callable[[list[Order]], None], Callable[[], None]], Link]
 """Makes the link, from `on_orders` and `on_connect`."""
@@ -174,10 +175,19 @@ class Dispatcher:
             log.warning("folder not understood", extra={"problem": problem})
         log.info("dispatcher began", extra={"found": len(found), "state": str(self._options.state)})
         try:
+            self._link.open()
+            await self._work(found, over)
+        finally:
+            self._disk.close()
+            for engine in self._engines.values():
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await engine.executor.close()
+
+    async def _work(self, found: list[agent.Attempt], over: asyncio.Event) -> None:
+        try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 self._actor.begin(group, found)
-                self._link.open()
                 for turn, wake in self._turns():
                     group.create_task(self._again_and_again(turn, wake))
                 group.create_task(_until(over))
@@ -186,9 +196,6 @@ class Dispatcher:
         finally:
             self._reporter.close()
             self._link.close()
-            self._disk.close()
-            for engine in self._engines.values():
-                await engine.executor.close()
 
     def _turns(self) -> Iterator[tuple[Callable[[], Awaitable[float]], asyncio.Event]]:
         """Everything that goes on for ever: each turn says how long to rest after it."""
@@ -250,9 +257,7 @@ class Dispatcher:
     def _to_be_run(self, order: Run) -> bool:
         executor = executor_of(order.activity)
         if order.name in self._archive:
-            end = self._folders.end_of(self._folders.ended / order.name)
-            if end is not None:
-                self._reporter.say(end)
+            self._group.create_task(safely(self._say_again(order.name), None))
         elif executor not in self._engines:
             outcome = Outcome("unknown", reason=f"this dispatcher has no executor {executor}")
             self._reporter.say(Ended(order.job, order.attempt, outcome, None, None))
@@ -261,6 +266,12 @@ class Dispatcher:
         else:
             return True
         return False
+
+    async def _say_again(self, name: str) -> None:
+        """The end of an attempt that was settled, and yet is asked for."""
+        end = await asyncio.to_thread(self._folders.end_of, self._folders.ended / name)
+        if end is not None:
+            self._reporter.say(end)
 
     def _on_connect(self) -> None:
         """Whatever was said before may be lost."""

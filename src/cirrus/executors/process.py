@@ -294,11 +294,9 @@ class ProcessExecutor:
             await asyncio.sleep(seconds)
             return
         watched.over = watched.over or asyncio.Event()
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await watched.over.wait()
-        except TimeoutError:
-            return
 
 
 class _Belonging:

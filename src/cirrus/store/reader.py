@@ -93,13 +93,12 @@ class Reader:
             return question(self)
         except apsw.InterruptError as error:
             refusal = Unavailable(
-                f"this query takes more than {SECONDS_MOST:.0f} s: ask for less, or narrow it"
+                "store", f"this takes more than {SECONDS_MOST:.0f} s: ask for less, or narrow it"
             )
             refusal.code = "query_too_costly"
             raise refusal from error
         except apsw.BusyError as error:
-            refusal = Unavailable("the store is busy: try again")
-            raise refusal from error
+            raise Unavailable("store", "busy: try again") from error
         finally:
             # A query that was interrupted may have ended the transaction itself.
             if connection.in_transaction:

@@ -11,6 +11,7 @@ from cirrus.coordinator.http.message import (
     Answer,
     Full,
     Headers,
+    NoQuery,
     Receive,
     Request,
     Scope,
@@ -81,6 +82,8 @@ class App:
         if route is None:
             return self._wrong_method(scope["raw_path"], sorted(routes))
         request = Request(scope, receive, headers, values, self._large)
+        if route.query is None:
+            request.query(NoQuery)
         try:
             return await route.handler(request)
         finally:

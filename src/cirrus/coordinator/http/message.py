@@ -68,7 +68,7 @@ def answer(value: object, status: int = 200) -> Full:
 
 
 class NoQuery(Struct, frozen=True, forbid_unknown_fields=True):
-    """No parameters."""
+    """What a call takes that has no parameters in its query."""
 
 
 class Request:
@@ -126,9 +126,13 @@ class Request:
         if len(values) < len(pairs):
             raise Refused("bad_query", "the query gives the same parameter twice")
         try:
-            return msgspec.convert(values, kind, strict=False)
+            query = msgspec.convert(values, kind, strict=False)
         except msgspec.ValidationError as error:
             raise Refused(*explain(error)) from error
+        for name in values:
+            if getattr(query, name) is None:
+                raise Refused("bad_value", f"{name}: null is no value: leave it out", name)
+        return query
 
     async def body(self, most: int = BODY_MOST) -> bytes:
         """All of it. Raises TooLarge as soon as it is known to be."""
@@ -172,11 +176,6 @@ class Request:
         """For calls that take none; an empty object passes."""
         if await self.body(1024) not in (b"", b"{}"):
             raise Refused("unexpected_body", "this call takes no body")
-
-    async def gone(self) -> None:
-        """Return when the client has closed the connection."""
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
 
 
 def refused(status: int, code: str, message: str, field: str = "") -> Refused:

@@ -3,7 +3,7 @@
 from importlib.resources import files
 from typing import Final
 
-from cirrus.coordinator.http.message import Answer, Full, Headers, NoQuery, Request
+from cirrus.coordinator.http.message import Answer, Full, Headers, Request
 from cirrus.coordinator.http.router import Handler, Route
 
 POLICY: Final = (
@@ -31,7 +31,6 @@ def _shown(name: str, media_type: bytes) -> Handler:
     folder = files("cirrus.coordinator.http").joinpath("static")
 
     async def show(request: Request) -> Answer:
-        request.query(NoQuery)
         return Full(folder.joinpath(name).read_bytes(), media_type=media_type, headers=SHUT)
 
     return show

@@ -32,7 +32,7 @@ def seed_routes(coordinator: Coordinator) -> list[Route]:
         Route("PUT", "/r/{type}/{name}", seed.put),
         Route("POST", "/r/{type}/{name}", seed.post),
         Route("DELETE", "/r/{type}/{name}", seed.delete),
-        Route("GET", "/q/{list}", seed.show_list),
+        Route("GET", "/q/{list}", seed.show_list, query=QueueQuery),
         Route("DELETE", "/q/{list}", seed.clear_list),
     ]
 
@@ -43,7 +43,6 @@ class _Seed:
 
     async def show(self, request: Request) -> Answer:
         kind, name = _kind(request.values[0]), path_name(request.values[1])
-        request.query(NoQuery)
         found = await self._coordinator.read(
             lambda reader: definitions.definition(reader, kind, name)
         )

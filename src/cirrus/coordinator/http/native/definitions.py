@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 from msgspec import Meta, Struct, field
 
 from cirrus.coordinator.http.body import BATCH_MOST
-from cirrus.coordinator.http.message import Answer, NoQuery, Request, answer, refused
+from cirrus.coordinator.http.message import Answer, Request, answer, refused
 from cirrus.coordinator.http.native.pages import Limit, Page, page_of
 from cirrus.coordinator.http.needs import Coordinator
 from cirrus.coordinator.http.posting import Name, path_name
@@ -146,7 +146,6 @@ class _Definitions:
         return await self._one(kind, name, Applied(deletes=((kind, name),)))
 
     async def apply(self, request: Request) -> Answer:
-        request.query(NoQuery)
         changes = await request.typed(Changes, BATCH_MOST)
         puts = (
             *_parsed("event", changes.events, "events"),

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from msgspec import Meta, Struct
 from msgspec.structs import asdict
 
-from cirrus.coordinator.http.message import Answer, NoQuery, Request, answer
+from cirrus.coordinator.http.message import Answer, Request, answer
 from cirrus.coordinator.http.native.pages import Limit, Page, Seq, Text, page_of
 from cirrus.coordinator.http.native.waiting import why_waiting
 from cirrus.coordinator.http.needs import Coordinator
@@ -151,7 +151,6 @@ class _Jobs:
         return answer(page_of(found, lambda one: one.seq))
 
     async def show(self, request: Request) -> Answer:
-        request.query(NoQuery)
         name = request.values[0]
         details = await self._coordinator.read(lambda reader: questions.job_details(reader, name))
         if details is None:
@@ -165,7 +164,6 @@ class _Jobs:
         return answer(JobShown(**asdict(details), waits_for=why))
 
     async def attempts(self, request: Request) -> Answer:
-        request.query(NoQuery)
         name = request.values[0]
         job, attempts = await self._coordinator.read(
             lambda reader: (questions.job(reader, name), questions.attempts(reader, name))

@@ -2,7 +2,7 @@
 
 from msgspec import UNSET, Struct, UnsetType
 
-from cirrus.coordinator.http.message import Answer, NoQuery, Request, answer, refused
+from cirrus.coordinator.http.message import Answer, Request, answer, refused
 from cirrus.coordinator.http.native.pages import Limit, Page, Text, page_of
 from cirrus.coordinator.http.needs import Coordinator
 from cirrus.coordinator.http.posting import Id, Key, Name, identity_of, path_key
@@ -82,7 +82,6 @@ class _Keys:
         return answer(page_of(found, lambda one: one.key))
 
     async def show(self, request: Request) -> Answer:
-        request.query(NoQuery)
         key = path_key(request.values[0])
         found = await self._coordinator.read(lambda reader: questions.key_details(reader, key))
         if found is None:

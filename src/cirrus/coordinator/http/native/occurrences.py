@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from msgspec import Meta, Struct
 
 from cirrus.coordinator.http.body import BATCH_MOST, BODY_MOST, typed
-from cirrus.coordinator.http.message import Answer, NoQuery, Request, answer
+from cirrus.coordinator.http.message import Answer, Request, answer
 from cirrus.coordinator.http.native.pages import Limit, Page, Seq, Text, page_of
 from cirrus.coordinator.http.needs import Coordinator
 from cirrus.coordinator.http.posting import Accepted, Sent, occurrences, post_of
@@ -85,8 +85,6 @@ class _Occurrences:
         self._coordinator = coordinator
 
     async def post(self, request: Request) -> Answer:
-        if request.query_string:
-            request.query(NoQuery)
         value = await request.json(BATCH_MOST)
         if isinstance(value, dict) and "occurrences" in value:
             posts = _posts(typed(value, Many))
@@ -112,7 +110,6 @@ class _Occurrences:
         return answer(page_of(found, lambda one: one.seq))
 
     async def show(self, request: Request) -> Answer:
-        request.query(NoQuery)
         text = request.values[0]
         seq = int(text) if SEQ.fullmatch(text) else 0
         found = await self._coordinator.read(lambda reader: questions.occurrence(reader, seq))

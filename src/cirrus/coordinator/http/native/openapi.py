@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 import cirrus
-from cirrus.coordinator.http.message import Answer, Full, NoQuery, Request, encode_json
+from cirrus.coordinator.http.message import Answer, Full, Request, encode_json
 from cirrus.coordinator.http.posting import KEY, NAME
 from cirrus.coordinator.http.router import Route
 
@@ -44,7 +44,6 @@ def openapi_route(routes: Sequence[Route]) -> Route:
     async def show(request: Request) -> Answer:
         # Made when it is first asked for: most coordinators never are.
         nonlocal document
-        request.query(NoQuery)
         document = document or encode_json(openapi([*routes, route]))
         return Full(document)
 

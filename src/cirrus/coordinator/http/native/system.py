@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 import cirrus
-from cirrus.coordinator.http.message import Answer, Full, NoQuery, Request, answer
+from cirrus.coordinator.http.message import Answer, Full, Request, answer
 from cirrus.coordinator.http.native.metrics import Value, exposition
 from cirrus.coordinator.http.needs import Coordinator
 from cirrus.coordinator.http.posting import path_name
@@ -126,7 +126,6 @@ class _System:
         self._coordinator = coordinator
 
     async def status(self, request: Request) -> Answer:
-        request.query(NoQuery)
         connected = sum(one.connected for one in self._coordinator.present())
         ready = self._coordinator.ready()
         return answer(
@@ -136,7 +135,6 @@ class _System:
         )
 
     async def dispatchers(self, request: Request) -> Answer:
-        request.query(NoQuery)
         known, active = await self._coordinator.read(
             lambda reader: (jobs.dispatchers(reader), jobs.active_jobs(reader))
         )
@@ -158,14 +156,11 @@ class _System:
         return answer(Paused(rule, paused))
 
     async def health(self, request: Request) -> Answer:
-        request.query(NoQuery)
         if not self._coordinator.ready():
-            refusal = Unavailable("it does not decide anything now; its log says why")
-            raise refusal
+            raise Unavailable("coordinator", "it decides nothing now; its log says why")
         return answer(Health("ok"))
 
     async def metrics(self, request: Request) -> Answer:
-        request.query(NoQuery)
         ready = self._coordinator.ready()
         connected = sum(one.connected for one in self._coordinator.present())
         status = await self._coordinator.read(
