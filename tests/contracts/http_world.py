@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import requests
 import uvicorn
+import uvloop
 
 from cirrus.clock import SystemClock
 from cirrus.coordinator.http.app import job_app, main_app, monitor_app
@@ -80,7 +81,7 @@ class World:
         self.url, self.monitor, self.jobs = (
             f"http://127.0.0.1:{listener.getsockname()[1]}" for listener in self._listeners
         )
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
+        self._thread = threading.Thread(target=lambda: uvloop.run(self._serve()))
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -224,7 +225,7 @@ class _Server(uvicorn.Server):
         self.up.set()
 
 
-def read_all(client: socket.socket, silent_seconds: float = 0.3) -> bytes:
+def read_all(client: socket.socket, silent_seconds: float = 2.0) -> bytes:
     client.settimeout(silent_seconds)
     found = b""
     try:

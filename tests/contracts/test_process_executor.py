@@ -48,10 +48,6 @@ def open_descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def stat_of(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text()
-
-
 async def until(condition: Callable[[], bool]) -> None:
     for _ in range(2000):
         if condition():
@@ -236,12 +232,13 @@ async def ended_and_stopped(on: Bench, line: str) -> None:
     await on.executor.stop(order.name, 0.1)
 
 
-async def test_a_process_that_got_the_number_of_a_dead_shim_is_not_taken_for_it(on: Bench):
+@pytest.mark.parametrize("boot", [BOOT, "another-boot"])
+async def test_a_process_that_got_the_number_of_a_dead_shim_is_not_taken_for_it(
+    on: Bench, boot: str
+):
     stranger = await asyncio.create_subprocess_exec("sleep", "60", start_new_session=True)
     try:
-        stat = stat_of(stranger.pid).split()
-        stat[21] = str(int(stat[21]) - 1)  # an older process had this number
-        await ended_and_stopped(on, f"{BOOT} {' '.join(stat)}\n")
+        await ended_and_stopped(on, f"{boot} 1.0 {stranger.pid}\n")
         assert alive(stranger.pid)
     finally:
         stranger.kill()
@@ -249,13 +246,15 @@ async def test_a_process_that_got_the_number_of_a_dead_shim_is_not_taken_for_it(
 
 
 async def test_after_a_reboot_nothing_runs_any_more(on: Bench):
-    stranger = await asyncio.create_subprocess_exec("sleep", "60", start_new_session=True)
-    try:
-        await ended_and_stopped(on, f"another-boot {stat_of(stranger.pid)}")
-        assert alive(stranger.pid)
-    finally:
-        stranger.kill()
-        await stranger.wait()
+    order = on.order(shell("sleep 30"))
+    await on.begin(order)
+    note = on.folder(order) / "process" / "shim"
+    line = await line_of(note)
+    note.write_text(line.replace(BOOT, "another-boot") + "\n")
+    await on.executor.close()
+    on.executor = on.make()
+    sighting = await on.until(order, "exited")
+    assert sighting.exit_code is None
 
 
 async def test_a_claim_that_is_not_whole_counts_as_running_only_for_a_while(on: Bench):

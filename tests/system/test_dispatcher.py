@@ -107,9 +107,9 @@ async def program(tmp_path: Path) -> AsyncIterator[Program]:
 def _end(attempt: Path) -> None:
     note = attempt / "process" / "shim"
     words = note.read_text().split() if note.exists() else []
-    if len(words) > 1:
+    if len(words) > 2:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(int(words[1]), signal.SIGKILL)
+            os.killpg(int(words[2]), signal.SIGKILL)
 
 
 def shell(text: str, **limits: float) -> Process:
@@ -209,7 +209,7 @@ async def test_a_shim_that_was_killed_is_unknown(program: Program):
     await program.first(Started)
     note = program.io("a").parent / "process" / "shim"
     await until(lambda: lines_of(note))
-    os.killpg(int(lines_of(note)[0].split()[1]), signal.SIGKILL)
+    os.killpg(int(lines_of(note)[0].split()[2]), signal.SIGKILL)
     outcome = await program.outcome_of("a")
     assert (outcome.kind, outcome.exit_code) == ("unknown", None)
 

@@ -137,7 +137,7 @@ async def _listen_for_jobs(settings: Settings, coordinator: Coordinator) -> None
 
 async def _keep_dispatcher(settings: Settings, coordinator: Coordinator) -> None:
     """Run the local dispatcher as a process of its own; start it again when it ends."""
-    wait_seconds = 1.0
+    wait_seconds = 0.5
     while not coordinator.stopped.is_set():
         process = await asyncio.create_subprocess_exec(
             *_dispatcher_command(settings), stdin=asyncio.subprocess.PIPE
@@ -154,7 +154,9 @@ async def _keep_dispatcher(settings: Settings, coordinator: Coordinator) -> None
             return
         stopped.cancel()
         lived = asyncio.get_running_loop().time() - began
-        wait_seconds = 1.0 if lived > RESTART_MOST_SECONDS else min(wait_seconds * 2, 30.0)
+        wait_seconds = (
+            1.0 if lived > RESTART_MOST_SECONDS else min(wait_seconds * 2, RESTART_MOST_SECONDS)
+        )
         log.error("the local dispatcher ended", extra={"exit_code": process.returncode})
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_seconds):

@@ -3,9 +3,12 @@
 Between the two stands a tiny shell, the shim, the leader of a session of its own. It writes down
 who it is, runs the command, and writes down the exit code. It never reads the command as text.
 
-    FOLDER/process/shim   first line: the boot's id and the shim's line of /proc/PID/stat. A claim:
+    FOLDER/process/shim   first line: the boot's id, when it was started, the shim's pid. A claim:
                           made only once, so that a second shim for an attempt runs nothing.
                           Second line, when the command has ended: its exit code
+
+A pid is given out again. So a process counts as an attempt's only if its environment, too, names
+the attempt's folder, as CIRRUS_DIR; or as long as such a shim is alive, if it is in its session.
 """
 
 import asyncio
@@ -25,13 +28,13 @@ from cirrus.core.messages import Offer, Run
 from cirrus.core.model import Process, UnixTime
 from cirrus.errors import EngineAway, StartRefused
 
-# $0 is FOLDER/process, $1 the boot's id, $2 the working directory; the command is the rest, its
-# first word a path: a bare word could be one that the shell itself knows. `:` as a trap lets the
-# shim outlive a signal to its group, and leaves the command's own handling as it was. What a shell
-# says of a command that was killed is kept out of the log.
+# $0 is FOLDER/process, $1 the boot's id and the time, $2 the working directory; the command is the
+# rest, its first word a path: a bare word could be one that the shell itself knows. `:` as a trap
+# lets the shim outlive a signal to its group, and leaves the command's own handling as it was.
+# What a shell says of a command that was killed is kept out of the log.
 SHIM: Final = """\
 set -C
-read -r stat </proc/$$/stat && echo "$1 $stat" >"$0/shim" || exit 125
+echo "$1 $$" >"$0/shim" || exit 125
 trap : HUP INT QUIT TERM USR1 USR2 ALRM
 cd -- "$2" && shift 2 && exec 3>&2 2>/dev/null && "$@" 2>&3 3>&-
 echo $? >>"$0/shim"
@@ -48,19 +51,12 @@ LOOKS: Final = 2
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
-class _Identity(Struct, frozen=True):
-    """A process for ever: its number alone is given out again."""
+class _Note(Struct, frozen=True):
+    """What a shim has written. `pid` is 0 as long as its first line is not whole."""
 
     boot: str
+    started: UnixTime
     pid: int
-    ticks: int
-    """When it started, counted from the boot."""
-
-
-class _Note(Struct, frozen=True):
-    """What a shim has written. `identity` is None as long as its first line is not whole."""
-
-    identity: _Identity | None
     exit_code: int | None
     changed: UnixTime
 
@@ -114,9 +110,10 @@ class ProcessExecutor:
         workdir = process.workdir or io
         environment = self._base | process.env | order.environment | {"CIRRUS_DIR": io}
         argv = _argv(process.cmd, workdir, environment["PATH"])
-        shim = ["/bin/sh", "-c", SHIM, here, self._boot, workdir]
+        now = time.time()
+        shim = ["/bin/sh", "-c", SHIM, here, f"{self._boot} {now:.3f}", workdir]
         pid = self._spawn(shim + argv, environment, f"{folder}/log")
-        sighting = Sighting(order.name, "running", started=time.time())
+        sighting = Sighting(order.name, "running", started=now)
         self._watch(_Watched(sighting, pid, os.pidfd_open(pid)))
 
     async def look(self) -> list[Sighting]:
@@ -190,26 +187,27 @@ class ProcessExecutor:
             ours = (self._attempts / name / "process").is_dir()
             return Sighting(name, "created") if ours else None
         if note.exit_code is None:
-            if note.identity is None and abs(time.time() - note.changed) < CLAIM_SECONDS:
+            if not note.pid and abs(time.time() - note.changed) < CLAIM_SECONDS:
                 return Sighting(name, "running")
-            if note.identity is not None and self._attach(name, note.identity):
+            if note.pid and self._attach(name, note):
                 return self._watched[name].sighting
             note = self._read(name)  # it may have ended just now
         return self._gone(name, note)
 
-    def _attach(self, name: str, identity: _Identity) -> bool:
+    def _attach(self, name: str, note: _Note) -> bool:
         """Watch a shim that an earlier dispatcher started; False when it is gone."""
-        if identity.boot != self._boot:
+        if note.boot != self._boot:
             return False
         try:
-            descriptor = os.pidfd_open(identity.pid)
+            descriptor = os.pidfd_open(note.pid)
         except OSError:
             return False
-        if not _runs(identity):  # asked after opening: what the descriptor means is now certain
+        # Asked after opening: what the descriptor means is now certain.
+        if not _is_shim(note.pid, _mark(self._attempts / name)):
             os.close(descriptor)
             return False
-        sighting = Sighting(name, "running", started=_started(identity))
-        self._watch(_Watched(sighting, identity.pid, descriptor))
+        sighting = Sighting(name, "running", started=note.started)
+        self._watch(_Watched(sighting, note.pid, descriptor))
         return True
 
     def _watch(self, watched: _Watched) -> None:
@@ -243,8 +241,7 @@ class ProcessExecutor:
 
     def _gone(self, name: str, note: _Note | None) -> Sighting:
         """The end of an attempt whose shim is gone. It is final."""
-        known = note.identity if note is not None else None
-        started = _started(known) if known is not None and known.boot == self._boot else None
+        started = note.started if note is not None and note.pid else None
         if note is None or note.exit_code is None:
             problem = "its process vanished without an exit code: killed, or the machine went down"
             sighting = Sighting(name, "exited", started=started, problem=problem)
@@ -300,26 +297,19 @@ class ProcessExecutor:
 
 
 class _Belonging:
-    """Which processes are an attempt's: those in its session, and those that have its CIRRUS_DIR.
-
-    The first are found although they changed their environment, the second although they made
-    themselves daemons.
-    """
+    """Which processes are an attempt's."""
 
     def __init__(self, folder: Path, boot: str, watched: _Watched | None) -> None:
-        self._mark = f"CIRRUS_DIR={folder / 'io'}".encode()
-        self._shim: int | None = None
-        self._session: int | None = None
-        """Its number means no other session, as long as one process is in it."""
-        if watched is not None and watched.descriptor >= 0:
-            self._shim = self._session = watched.pid
+        self._mark = _mark(folder)
+        self._shim = 0
+        self._alive = watched is not None and watched.descriptor >= 0
+        if watched is not None and self._alive:
+            self._shim = watched.pid
             return
         note = _read_note(f"{folder}/process/shim")
-        identity = note.identity if note is not None else None
-        if identity is not None and identity.boot == boot:
-            leader = _stat(identity.pid)
-            ours = leader is None or leader.ticks == identity.ticks
-            self._shim = self._session = identity.pid if ours else None
+        if note is not None and note.boot == boot:
+            self._shim = note.pid
+            self._alive = _is_shim(note.pid, self._mark)
 
     def find(self) -> "dict[int, _Stat]":
         """By pid. Blocks."""
@@ -339,7 +329,7 @@ class _Belonging:
 
     def end_session(self) -> None:
         for pid, stat in self.find().items():
-            if stat.session == self._session:
+            if stat.session == self._shim:
                 self.tell(pid, signal.SIGKILL)
 
     def tell(self, pid: int, number: signal.Signals) -> None:
@@ -360,10 +350,9 @@ class _Belonging:
         stat = _stat(pid)
         if stat is None or stat.ended:
             return None
-        if self._session is not None and stat.session == self._session:
+        if self._alive and stat.session == self._shim:
             return stat
-        environment = _read(f"/proc/{pid}/environ")[0].split(b"\0")
-        return stat if self._mark in environment else None
+        return stat if _has_mark(pid, self._mark) else None
 
 
 def _argv(cmd: tuple[str, ...], workdir: str, path: str) -> list[str]:
@@ -404,7 +393,6 @@ class _Stat(Struct, frozen=True):
     ended: bool
     parent: int
     session: int
-    ticks: int
 
 
 def _read(path: str) -> tuple[bytes, UnixTime]:
@@ -426,33 +414,33 @@ def _read_note(path: str) -> _Note | None:
     if not changed:
         return None
     first, whole, rest = content.partition(b"\n")
-    boot, _, line = first.decode("utf-8", "replace").partition(" ")
-    stat = _parsed(line) if whole else None
-    identity = _Identity(boot, int(line.partition(" ")[0]), stat.ticks) if stat else None
+    words = first.decode("ascii", "replace").split()
     exit_code = int(rest) if rest.endswith(b"\n") and rest.strip().isdigit() else None
-    return _Note(identity, exit_code, changed)
+    if not whole or len(words) != 3:  # noqa: PLR2004  (as the shim writes them)
+        return _Note("", 0.0, 0, exit_code, changed)
+    return _Note(words[0], float(words[1]), int(words[2]), exit_code, changed)
 
 
 def _stat(pid: int) -> _Stat | None:
     content, _ = _read(f"/proc/{pid}/stat")
-    return _parsed(content.decode("utf-8", "replace")) if content else None
+    if not content:
+        return None
+    # The name stands in brackets, and may hold anything.
+    fields = content.rpartition(b")")[2].split()
+    return _Stat(fields[0] in b"ZX", int(fields[1]), int(fields[3]))
 
 
-def _parsed(line: str) -> _Stat:
-    """A line of /proc/PID/stat. The name stands in brackets, and may hold anything."""
-    fields = line.rpartition(")")[2].split()
-    return _Stat(fields[0] in "ZX", int(fields[1]), int(fields[3]), int(fields[19]))
+def _mark(folder: Path) -> bytes:
+    return f"CIRRUS_DIR={folder}/io".encode()
 
 
-def _runs(identity: _Identity) -> bool:
-    stat = _stat(identity.pid)
-    return stat is not None and stat.ticks == identity.ticks and not stat.ended
+def _has_mark(pid: int, mark: bytes) -> bool:
+    return mark in _read(f"/proc/{pid}/environ")[0].split(b"\0")
 
 
-def _started(identity: _Identity) -> UnixTime:
-    """Only for a process of this boot."""
-    uptime = time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.time() - (uptime - identity.ticks / os.sysconf("SC_CLK_TCK"))
+def _is_shim(pid: int, mark: bytes) -> bool:
+    stat = _stat(pid)
+    return stat is not None and not stat.ended and stat.session == pid and _has_mark(pid, mark)
 
 
 def _machine_id() -> str:

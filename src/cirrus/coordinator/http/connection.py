@@ -20,6 +20,7 @@ BODY_SECONDS: Final = 30.0
 IDLE_SECONDS: Final = 75
 STALLED_SECONDS: Final = 60.0
 LINGER_SECONDS: Final = 1.0
+LINGER_BYTES: Final = 2 * 1024 * 1024
 LOOK_SECONDS: Final = 5.0
 """Limits of time are looked at this often: one timer a connection, not one a request."""
 
@@ -59,6 +60,7 @@ class _Whole:
         self._loop = loop
         self._head = b""
         self._lingering = False
+        self._discarded = 0
         self.abort = transport.abort
 
     def write(self, data: bytes) -> None:
@@ -86,6 +88,12 @@ class _Whole:
             self._transport.write_eof()
             self._loop.call_later(LINGER_SECONDS, self._transport.close)
 
+    def discard(self, data: bytes) -> None:
+        """What comes after the answer: for a while, and up to a limit."""
+        self._discarded += len(data)
+        if self._discarded > LINGER_BYTES:
+            self._transport.close()
+
 
 class Connection(HttpToolsProtocol):
     """For clients that prove who they are by a token."""
@@ -110,6 +118,7 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
+            self._whole.discard(data)
             return
         self._whole.client_is_sending = True
         if self._in_head:
@@ -120,6 +129,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._whole.client_is_sending = True
         self._deadline = self.loop.time() + HEAD_SECONDS
 
     def on_headers_complete(self) -> None:
@@ -147,6 +157,8 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         self._whole.flush()
+        if self._whole.is_closing():
+            self.flow.resume_reading()  # to discard what still comes
         super().on_response_complete()
 
     def pause_writing(self) -> None:

@@ -30,7 +30,7 @@ def page_routes() -> list[Route]:
 def _shown(name: str, media_type: bytes) -> Handler:
     folder = files("cirrus.coordinator.http").joinpath("static")
 
-    async def show(request: Request) -> Answer:
+    async def show(_: Request) -> Answer:
         return Full(folder.joinpath(name).read_bytes(), media_type=media_type, headers=SHUT)
 
     return show

@@ -41,7 +41,7 @@ class Refusal(Struct, frozen=True):
 def openapi_route(routes: Sequence[Route]) -> Route:
     document = b""
 
-    async def show(request: Request) -> Answer:
+    async def show(_: Request) -> Answer:
         # Made when it is first asked for: most coordinators never are.
         nonlocal document
         document = document or encode_json(openapi([*routes, route]))

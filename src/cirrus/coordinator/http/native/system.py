@@ -125,7 +125,7 @@ class _System:
     def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator
 
-    async def status(self, request: Request) -> Answer:
+    async def status(self, _: Request) -> Answer:
         connected = sum(one.connected for one in self._coordinator.present())
         ready = self._coordinator.ready()
         return answer(
@@ -134,7 +134,7 @@ class _System:
             )
         )
 
-    async def dispatchers(self, request: Request) -> Answer:
+    async def dispatchers(self, _: Request) -> Answer:
         known, active = await self._coordinator.read(
             lambda reader: (jobs.dispatchers(reader), jobs.active_jobs(reader))
         )
@@ -155,12 +155,12 @@ class _System:
         await self._coordinator.ask(PauseAsked(rule, paused))
         return answer(Paused(rule, paused))
 
-    async def health(self, request: Request) -> Answer:
+    async def health(self, _: Request) -> Answer:
         if not self._coordinator.ready():
             raise Unavailable("coordinator", "it decides nothing now; its log says why")
         return answer(Health("ok"))
 
-    async def metrics(self, request: Request) -> Answer:
+    async def metrics(self, _: Request) -> Answer:
         ready = self._coordinator.ready()
         connected = sum(one.connected for one in self._coordinator.present())
         status = await self._coordinator.read(
