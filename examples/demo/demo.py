@@ -46,13 +46,16 @@ class Demo:
             self._screen.step("!", "no containers", problem)
             self.ok = self.ok and os.environ.get("CI") != "true"
             self._title("The same diamond for another key: now each rule runs a process.")
+            self._stage.await_executor("process")
             self._follow("process.yaml", key="process")
             return
         self._title("The same diamond for another key: now each rule runs a container.")
+        self._stage.await_executor("docker")
         self._follow("docker.yaml", key="docker")
         if swarm:
             self._title("Once more, as services of a Swarm on an engine of its own.")
             self._stage.add_swarm(["worker:latest"])
+            self._stage.await_executor("swarm")
             self._follow("swarm.yaml", key="swarm")
         self._title("Real work: the genome of the lambda phage, from reads to report.")
         self._genome()

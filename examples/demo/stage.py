@@ -16,7 +16,6 @@ from typing import Self
 from screen import Screen
 
 from cirrus import Client
-from cirrus.client import Dispatcher
 from cirrus.client.following import UNFINISHED
 from cirrus.errors import CirrusError, Unavailable
 
@@ -60,7 +59,7 @@ class Stage:
         self.url = f"http://127.0.0.1:{port}"
         self._run("up", "--port", str(port), "--monitor-port", str(monitor_port))
         client = Client(self.url, patience_seconds=0.2, source="demo")
-        self._await("up", lambda: any(_can_work(one, port) for one in client.dispatchers()))
+        self._await("up", lambda: bool(client.dispatchers()))
         return client
 
     def add_swarm(self, images: Sequence[str]) -> None:
@@ -68,14 +67,20 @@ class Stage:
         made = self.script("swarm-engine", str(self._swarm), *images)
         environ = os.environ | {"DOCKER_HOST": made.splitlines()[-1]}
         self._run("dispatcher", "--name", "swarm", "--executor", "swarm", environ=environ)
-        with Client(self.url, patience_seconds=0.2) as client:
-            port = int(self.url.rpartition(":")[2])
-            self._await(
-                "dispatcher",
-                lambda: any(
-                    one.name == "swarm" and _can_work(one, port) for one in client.dispatchers()
-                ),
+
+    def await_executor(self, name: str) -> None:
+        """Until a dispatcher has it, and its jobs find their way back. Raises Failed."""
+        port = int(self.url.rpartition(":")[2])
+
+        def offered() -> bool:
+            offers = [offer for one in client.dispatchers() for offer in one.offers]
+            return any(
+                offer.executor == name and not offer.problem and _answers(offer.gateway, port)
+                for offer in offers
             )
+
+        with Client(self.url, patience_seconds=0.2) as client:
+            self._await("dispatcher" if len(self._programs) > 1 else "up", offered)
 
     def script(self, name: str, *arguments: str) -> str:
         """Run one of the project's scripts, and show what it says. Raises Failed."""
@@ -162,13 +167,8 @@ class Stage:
             self._screen.say(f"Some jobs could not be ended: {error or 'they take too long'}")
 
 
-def _can_work(dispatcher: Dispatcher, port: int) -> bool:
-    """Whether its jobs would also find their way back: that door opens a moment after it came."""
-    ready = [offer for offer in dispatcher.offers if not offer.problem]
-    return bool(ready) and all(_answers(offer.gateway, port) for offer in ready)
-
-
 def _answers(address: str, port: int) -> bool:
+    """The door for a gateway's jobs opens a moment after it is known."""
     try:
         socket.create_connection((address, port), timeout=1.0).close()
     except OSError:

@@ -18,6 +18,7 @@ from tests.dispatching import (
 )
 
 from cirrus import wire
+from cirrus.core.agent import Sighting
 from cirrus.core.messages import (
     Accepted,
     Ended,
@@ -33,7 +34,7 @@ from cirrus.core.messages import (
 )
 from cirrus.core.model import Process
 from cirrus.dispatcher import acting, service
-from cirrus.dispatcher.attempts import Retention
+from cirrus.dispatcher.attempts import Folders, Retention
 from cirrus.dispatcher.service import Options, run
 from cirrus.errors import SetupError, StartRefused
 
@@ -274,6 +275,27 @@ async def test_a_stop_that_comes_with_the_order_ends_it_before_its_start(
 async def test_a_stop_of_something_unknown_is_answered(link: FakeLink):
     link.give(Stop("a", 1))
     assert (await link.end_of("a")).outcome.reason == "this dispatcher does not know it"
+
+
+async def test_an_engine_that_still_shows_what_it_stopped_is_not_hurried(
+    options: Options, engine: FakeEngine
+):
+    class Slow(FakeExecutor):
+        async def stop(self, name, grace_seconds):
+            assert grace_seconds
+            engine.stops.append(name)
+
+    async with dispatching(options, {"docker": Slow(engine)}, settles=True) as link:
+        link.give(order("a"))
+        await link.first(Started)
+        link.give(Stop("a", 1))
+        await until(lambda: engine.stops)
+        await asyncio.sleep(0.3)
+        assert len(engine.stops) == 1
+        await until(lambda: len(engine.stops) == 2)
+        engine.end(order("a").name, 143)
+        assert (await link.end_of("a")).outcome.kind == "cancelled"
+        await until(lambda: folders(options, "ended"), seconds=2)
 
 
 async def test_a_timeout_stops(link: FakeLink):
@@ -559,6 +581,25 @@ async def test_dying_at_any_step_of_a_start_starts_once(
         await link.first(Started)
         engine.end(order("a").name)
         assert (await link.end_of("a")).outcome.kind == "success"
+    assert engine.starts == {order("a").name: 1}
+
+
+async def test_what_has_a_folder_and_no_mark_is_marked_before_its_start(
+    options: Options, engine: FakeEngine
+):
+    class Direct(FakeExecutor):
+        prepares = False
+
+        async def start(self, order, folder):
+            engine.seen.setdefault(order.name, Sighting(order.name, "created"))
+            await super().start(order, folder)
+
+    Folders(options.state).create(order("a"), marked=False)
+    async with dispatching(options, {"docker": Direct(engine)}) as link:
+        await link.first(Started)
+        engine.end(order("a").name)
+        assert (await link.end_of("a")).outcome.kind == "success"
+        assert len(link.said(Started)) == 1
     assert engine.starts == {order("a").name: 1}
 
 

@@ -22,7 +22,7 @@ def place():
     """Where the demo's own folder will be. A socket's path must not be long."""
     with tempfile.TemporaryDirectory(prefix="cd-") as path:
         yield Path(path)
-        assert leftovers(path) == ([], [])
+        assert leftovers(Path(path)) == ([], [])
 
 
 def leftovers(place):

@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -39,6 +40,7 @@ async def serve(settings: Settings) -> None:
     """Run until SIGINT or SIGTERM. Raises SetupError for what a person can mend."""
     data_dir = settings.data_dir
     _make_private(data_dir)
+    _allow_connections()
     with _alone(data_dir):
         main = _listen(settings.host, settings.port, "--port")
         monitor = _listen(settings.host, settings.monitor_port, "--monitor-port")
@@ -86,6 +88,7 @@ async def _serve(
                 group.create_task(_keep_dispatcher(settings, coordinator))
             print(_greeting(settings), flush=True)  # noqa: T201  (the one thing a person sees)
             await coordinator.run()
+            coordinator.feed.close()
             for server, _ in servers:
                 server.should_exit = True
     finally:
@@ -202,6 +205,12 @@ def _make_private(data_dir: Path) -> None:
         raise SetupError(data_dir, f"cannot be made: {error.strerror}") from error
     if not os.access(data_dir, os.W_OK | os.X_OK):
         raise SetupError(data_dir, "cannot be written: choose another --data-dir")
+
+
+def _allow_connections() -> None:
+    """As many open files as the machine allows: each connection is one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 @contextlib.contextmanager

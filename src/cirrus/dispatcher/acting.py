@@ -187,7 +187,7 @@ class Actor:
             self._missed.discard(key)
             return
         failures, now = attempt.failures + 1 if problem else 0, self._loop.time()
-        rests_until = now + backoff_seconds(failures) if problem else 0.0
+        rests_until = now + backoff_seconds(failures) if problem else attempt.rests_until
         self.change(key, acted_at=now, failures=failures, rests_until=rests_until)
         if problem:
             facts = {"attempt": attempt.order.name, "problem": problem, "failures": failures}
@@ -215,7 +215,7 @@ class Actor:
         attempt = self.change(key, filed=True, marked=marked, log_kept=log_kept)
         self._say(attempt)
         log.debug("attempt accepted", extra={"attempt": order.name})
-        return "" if attempt.stop else await self._start(key, executor)
+        return await self._start(key, executor)
 
     async def _start(self, key: Key, executor: Executor) -> str:
         order = self.attempts[key].order
@@ -223,8 +223,9 @@ class Actor:
         try:
             if executor.prepares:
                 await self._prepare(key, order, folder, executor)
-                if self.attempts[key].stop:
-                    return ""
+            if self.attempts[key].stop:
+                return ""
+            if not self.attempts[key].marked:
                 await self._disk.do(partial(self._folders.mark, order.name))
                 self.change(key, marked=True, log_kept=executor.writes_log)
             async with self._starts, asyncio.timeout(START_SECONDS):
@@ -271,11 +272,13 @@ class Actor:
                 await executor.stop(order.name, grace_seconds)
         except (EngineAway, TimeoutError) as error:
             return what_is_wrong(error)
+        # An engine may still show it for a moment.
+        self.change(key, rests_until=self._loop.time() + backoff_seconds(2))
         return ""
 
     async def _end(self, key: Key, end: End) -> str:
         ended = await self._disk.do(partial(self._write_end, key, end))
-        attempt = self.change(key, end=ended)
+        attempt = self.change(key, end=ended, rests_until=0.0)
         self._reporter.insist(ended)
         facts = {"attempt": attempt.order.name, "outcome": ended.outcome.kind}
         log.info("attempt ended", extra=facts | {"exit_code": ended.outcome.exit_code})

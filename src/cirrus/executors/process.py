@@ -325,7 +325,9 @@ class _Belonging:
         others = [pid for pid in found if pid != self._shim]
         if number == signal.SIGKILL:
             return others if seconds < SHIM_SECONDS else found
-        return [pid for pid in others if found[pid].parent == self._shim] or others
+        commands = [pid for pid in others if found[pid].parent == self._shim]
+        # One that still is the shim's copy would let it pass, as the shim itself does.
+        return [pid for pid in commands if not _is_copy(pid)] if commands else others
 
     def end_session(self) -> None:
         for pid, stat in self.find().items():
@@ -436,6 +438,11 @@ def _mark(folder: Path) -> bytes:
 
 def _has_mark(pid: int, mark: bytes) -> bool:
     return mark in _read(f"/proc/{pid}/environ")[0].split(b"\0")
+
+
+def _is_copy(pid: int) -> bool:
+    """Whether it is forked from a shim, and will become the command in a moment."""
+    return SHIM.encode() in _read(f"/proc/{pid}/cmdline")[0]
 
 
 def _is_shim(pid: int, mark: bytes) -> bool:

@@ -2,12 +2,20 @@
 
 from typing import Any, Final
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 END: Final = 2**63 - 1
 """Beyond every `seq`."""
 
 NULL: Final = Raw(b"null")
+
+
+class Window(Struct, frozen=True):
+    """Which part of a list: beyond `after`, short of `before`, at most so many."""
+
+    after: int = 0
+    before: int = END
+    limit: int = 100
 
 
 def narrowed(sql: str, *conditions: str) -> str:

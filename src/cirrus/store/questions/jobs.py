@@ -9,7 +9,7 @@ import msgspec
 from cirrus.core.documents import event_set_of, rule_of
 from cirrus.core.lifecycle import JobState
 from cirrus.core.model import AutoTrigger, Rule
-from cirrus.store.questions import END, narrowed, raw
+from cirrus.store.questions import Window, narrowed, raw
 from cirrus.store.questions.definitions import definition_version
 from cirrus.store.questions.occurrences import key_is, occurrence_of
 from cirrus.store.reader import SQL, Reader, Row
@@ -31,26 +31,24 @@ MOST: Final = 1000
 _members: Final = msgspec.json.Decoder(tuple[int, ...])
 
 
-def firings(
-    reader: Reader, rule: str | None, key: str | None, before: int | None, limit: int
-) -> Part[Firing]:
+def firings(reader: Reader, rule: str | None, key: str | None, window: Window) -> Part[Firing]:
     """The newest first."""
     sql = narrowed(SQL.firings, *_rule_is(rule), *key_is(key))
-    values = {"before": END if before is None else before, "rule": rule, "key": key}
-    return reader.part(sql, values, limit, firing_of)
+    values = {"before": window.before, "rule": rule, "key": key}
+    return reader.part(sql, values, window.limit, firing_of)
 
 
-def jobs(  # noqa: PLR0913  (what jobs may be narrowed by)
+def jobs(
     reader: Reader,
     states: Iterable[JobState],
     *,
     rule: str | None,
     key: str | None,
-    before: int | None,
-    limit: int,
+    window: Window,
 ) -> Part[Job]:
     """The newest first; of any state if none is given."""
-    values = {"before": END if before is None else before, "rule": rule, "key": key}
+    limit = window.limit
+    values = {"before": window.before, "rule": rule, "key": key}
     common = [*_rule_is(rule), *key_is(key)]
     wanted: list[tuple[JobState | None, list[str]]] = [(one, _state_is(one)) for one in states]
     parts = [

@@ -3,10 +3,9 @@
 from typing import Final
 
 import msgspec
-from msgspec import Struct
 
 from cirrus.core.decision import Verdict
-from cirrus.store.questions import END, narrowed, raw
+from cirrus.store.questions import Window, narrowed, raw
 from cirrus.store.reader import SQL, Reader, Row
 from cirrus.store.records import Occurrence, Part
 
@@ -16,14 +15,6 @@ _verdicts: Final = msgspec.json.Decoder(tuple[Verdict, ...])
 def occurrence(reader: Reader, seq: int) -> Occurrence | None:
     row = reader.first(SQL.occurrence, {"seq": seq})
     return None if row is None else occurrence_of(row)
-
-
-class Window(Struct, frozen=True):
-    """Which part of a list: beyond `after`, short of `before`, at most so many."""
-
-    after: int = 0
-    before: int = END
-    limit: int = 100
 
 
 def newest(reader: Reader, event: str | None, key: str | None, window: Window) -> Part[Occurrence]:

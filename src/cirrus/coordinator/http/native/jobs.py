@@ -18,6 +18,7 @@ from cirrus.core.lifecycle import MOVES, JobState
 from cirrus.core.names import clip
 from cirrus.errors import NotFound, Refused
 from cirrus.store import records
+from cirrus.store.questions import END, Window
 from cirrus.store.questions import jobs as questions
 
 STATES: Final[dict[str, Any]] = {
@@ -67,7 +68,10 @@ class Retried(Struct, frozen=True):
 
 def job_routes(coordinator: Coordinator) -> list[Route]:
     room = _Jobs(coordinator)
-    one = "/v1/jobs/{job}"
+    return [*_lists(room), *_one(room)]
+
+
+def _lists(room: "_Jobs") -> list[Route]:
     return [
         Route(
             "GET",
@@ -85,6 +89,12 @@ def job_routes(coordinator: Coordinator) -> list[Route]:
             query=JobsQuery,
             answer=(Page[records.Job],),
         ),
+    ]
+
+
+def _one(room: "_Jobs") -> list[Route]:
+    one = "/v1/jobs/{job}"
+    return [
         Route(
             "GET",
             one,
@@ -127,9 +137,7 @@ class _Jobs:
     async def firings(self, request: Request) -> Answer:
         query = request.query(FiringsQuery)
         found = await self._coordinator.read(
-            lambda reader: questions.firings(
-                reader, query.rule, query.key, query.after, query.limit
-            )
+            lambda reader: questions.firings(reader, query.rule, query.key, _window(query))
         )
         return answer(page_of(found, lambda one: one.seq))
 
@@ -144,8 +152,7 @@ class _Jobs:
                 dict.fromkeys(states),
                 rule=query.rule,
                 key=query.key,
-                before=query.after,
-                limit=query.limit,
+                window=_window(query),
             )
         )
         return answer(page_of(found, lambda one: one.seq))
@@ -184,6 +191,10 @@ class _Jobs:
         (done,) = await self._coordinator.ask(RetryAsked(_checked_id(request.values[0])))
         assert isinstance(done, Done), done
         return answer(Retried(done.subject))
+
+
+def _window(query: FiringsQuery | JobsQuery) -> Window:
+    return Window(before=END if query.after is None else query.after, limit=query.limit)
 
 
 def unknown_job(id: str) -> NotFound:

@@ -17,9 +17,8 @@ from cirrus.core.inputs import Posted
 from cirrus.core.model import Post
 from cirrus.errors import NotFound, Refused, TooLarge
 from cirrus.store import records
-from cirrus.store.questions import END
+from cirrus.store.questions import END, Window
 from cirrus.store.questions import occurrences as questions
-from cirrus.store.questions.occurrences import Window
 
 POSTS_MOST: Final = 1000
 COUNT: Final[dict[str, Any]] = {"minItems": 1, "maxItems": POSTS_MOST}
