@@ -41,8 +41,20 @@ class Pipes:
             self._on_orders(wire.decode_orders(bytes.fromhex(line.decode())))
 
 
+class Deaf(Pipes):
+    """It leaves stdin to whoever watches for the parent's end."""
+
+    def open(self) -> None:
+        asyncio.get_running_loop().call_soon(self._on_connect)
+
+    def close(self) -> None:
+        return
+
+
 if __name__ == "__main__":
-    state = Path(sys.argv[1])
-    options = Options(name="here", state=state, log_keep_bytes=int(sys.argv[2]))
+    state, with_parent = Path(sys.argv[1]), sys.argv[3:] == ["--with-parent"]
+    options = Options(
+        name="here", state=state, log_keep_bytes=int(sys.argv[2]), watch_parent=with_parent
+    )
     executors = {"process": ProcessExecutor(state / "attempts", os.environ)}
-    asyncio.run(run(options, executors, Pipes))
+    asyncio.run(run(options, executors, Deaf if with_parent else Pipes))

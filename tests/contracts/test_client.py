@@ -14,7 +14,19 @@ import requests
 from tests.contracts.http_world import AUTO, PROCESS, SECONDS, World, chain
 
 import cirrus
-from cirrus.client import Change, Client, Firing, Moment, OccurrenceRecord, Resync, Trigger, answers
+from cirrus.client import (
+    Change,
+    Client,
+    Firing,
+    Following,
+    Moment,
+    Occurrence,
+    OccurrenceRecord,
+    Resync,
+    Trigger,
+    Verdict,
+    answers,
+)
 from cirrus.client.envelopes import new_id
 from cirrus.client.feed import changes
 from cirrus.errors import (
@@ -312,6 +324,53 @@ def test_waiting_for_a_key_ends_with_its_last_job(working, client):
     client.wait_for_key("k", timeout_seconds=SECONDS)
 
     assert not list(client.jobs(key="k", state=("running", "dispatched", "triggered")))
+
+
+def told(*changes_and_ends, key=""):
+    """What a Following yields of these changes; `idle` answers from the ends, one after another."""
+    found, idle = changes_and_ends[:-1], iter(changes_and_ends[-1])
+    following = Following(Occurrence(1, "a", key), iter(found), lambda: next(idle))
+    return following, [change.seq for change in following]
+
+
+def occurrence(seq, root, *jobs, key=""):
+    verdicts = tuple(Verdict("r", "fired", job=job) for job in jobs)
+    record = OccurrenceRecord(seq, "a", key, 0.0, root, verdicts=verdicts)
+    return Change(seq, "occurrence", record)
+
+
+def move(seq, job, state):
+    return Change(seq, "move", Moment(seq, 0.0, "move", "r", job=job, state=state))
+
+
+def test_following_no_key_tells_only_what_the_occurrence_began():
+    following, seqs = told(
+        occurrence(1, 1, "j1"),
+        occurrence(2, 2, "j2"),
+        move(3, "j2", "running"),
+        move(4, "j1", "running"),
+        move(5, "j1", "failed"),
+        move(6, "j1", "running"),
+        [None, 5],
+    )
+
+    assert seqs == [1, 4, 5]
+    assert (following.failed, following.jobs, following.under_way) == (["j1"], {"j1"}, set())
+
+
+def test_following_a_key_tells_all_of_it_and_looks_again_after_a_gap():
+    _, seqs = told(
+        occurrence(1, 1, key="k"),
+        occurrence(2, 2, key="other"),
+        Change(3, "resync", Resync(3)),
+        Change(4, "firing", Firing(4, 0.0, "r", "k", 1, "j1")),
+        Change(5, "definition", answers.Definition("event", "a", 1)),
+        move(6, "j1", "succeeded"),
+        [None, None, 6],
+        key="k",
+    )
+
+    assert seqs == [1, 4, 6]
 
 
 # --- servers that misbehave ---------------------------------------------------------------------

@@ -1,13 +1,13 @@
 """What may occur, under which key, and how a repeat is recognised: semantics.md section 3."""
 
 import pytest
+from tests.core.toy import PROCESS, Cirrus, post, verdicts
 
 from cirrus.core.acceptance import digest, settle
 from cirrus.core.decision import Occurrence
 from cirrus.core.inputs import Posted, ResetAsked
 from cirrus.core.model import Event, Identity, Post
 from cirrus.errors import BadDocument, Conflict, NotFound, Refused
-from tests.core.toy import PROCESS, Cirrus, post, verdicts
 
 
 def one_rule() -> Cirrus:

@@ -1,6 +1,8 @@
 """What becomes of a job: semantics.md section 7."""
 
+import msgspec
 import pytest
+from tests.core.toy import PROCESS, Cirrus, assigned, dispatcher, post
 
 from cirrus.core.decision import Waiting
 from cirrus.core.inputs import (
@@ -15,7 +17,6 @@ from cirrus.core.inputs import (
 from cirrus.core.jobs import FORGOTTEN_SECONDS, OUTPUT_BYTES_MOST, RESEND_SECONDS, backoff_seconds
 from cirrus.core.messages import Accepted, Ended, Hello, Live, Outcome, Settled, Started, Stop
 from cirrus.errors import BadDocument, Conflict, NotFound, Refused
-from tests.core.toy import PROCESS, Cirrus, assigned, dispatcher, post
 
 LOST_AFTER = 600.0
 
@@ -367,9 +368,13 @@ def test_on_failure_occurs_once_when_the_job_has_failed():
 
     assert cirrus.occurred() == ["a", "sad"]
     ((data,),) = cirrus.rows("SELECT data FROM occurrence WHERE event = 'sad'")
-    assert data == (
-        f'{{"job":"{job.id}","rule":"r","outcome":"failure","exit_code":1,"reason":"so it was"}}'
-    ).encode()
+    assert msgspec.json.decode(data) == {
+        "job": job.id,
+        "rule": "r",
+        "outcome": "failure",
+        "exit_code": 1,
+        "reason": "so it was",
+    }
 
 
 def test_on_failure_may_name_a_set_and_inherits_key_and_force():

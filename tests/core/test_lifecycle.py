@@ -1,4 +1,4 @@
-"""The table of a job's states, and that nothing moves a job but along it: semantics.md section 7."""
+"""The table of a job's states is the one that semantics.md draws in section 7."""
 
 from typing import get_args
 

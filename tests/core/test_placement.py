@@ -1,9 +1,9 @@
 """Which waiting job goes to which dispatcher."""
 
 import pytest
+from tests.core.toy import PROCESS, Cirrus, assigned, dispatcher
 
 from cirrus.core.inputs import Placed, Present
-from tests.core.toy import PROCESS, Cirrus, assigned, dispatcher
 
 DOCKER = {"task_type": "docker", "image": "worker"}
 
@@ -144,9 +144,7 @@ def test_running_jobs_keep_what_they_asked_for():
 
 def test_dispatchers_that_share_an_engine_share_its_room():
     cirrus = waiting("a", "b", "c", run=asking(cores=1))
-    shared = [
-        dispatcher(name, executors=["docker"], cores=2, engine="e") for name in ("d1", "d2")
-    ]
+    shared = [dispatcher(name, executors=["docker"], cores=2, engine="e") for name in ("d1", "d2")]
 
     assert place(cirrus, *shared) == [("a", "d1"), ("b", "d2")]
 
@@ -215,7 +213,9 @@ def test_a_dispatched_job_knows_where_it_went_and_since_when():
     assert (job.state, job.attempt) == ("dispatched", 1)
     assert (assigned(job).dispatcher, assigned(job).since) == ("d1", cirrus.now)
     assert not assigned(job).accepted
-    assert cirrus.rows("SELECT attempt, dispatcher, executor FROM attempt") == [(1, "d1", "process")]
+    assert cirrus.rows("SELECT attempt, dispatcher, executor FROM attempt") == [
+        (1, "d1", "process")
+    ]
 
 
 def test_placing_twice_dispatches_once():

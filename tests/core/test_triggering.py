@@ -1,11 +1,11 @@
 """When rules fire: semantics.md section 4, and the `any` and `at_least` of section 5."""
 
 import pytest
+from tests.core.toy import PROCESS, Cirrus, post, verdicts
 
 from cirrus.core.inputs import Posted
 from cirrus.core.model import EventSet
 from cirrus.core.triggering import missing_members
-from tests.core.toy import PROCESS, Cirrus, post, verdicts
 
 
 def join(*, run: object = PROCESS) -> Cirrus:

@@ -54,7 +54,7 @@ def dispatcher(  # noqa: PLR0913  (each is a fact about one dispatcher)
 class Cirrus:
     """Time stands still unless a test moves `now`."""
 
-    def __init__(self, path: Path = Path(":memory:"), **bounds: Any) -> None:
+    def __init__(self, path: Path = Path(":memory:"), /, **bounds: Any) -> None:
         self.store = SqliteStore(path, new_instance=INSTANCE, bounds=Bounds(**bounds))
         self.now = 1000.0
         self.listening_since = 0.0
@@ -193,8 +193,15 @@ class Cirrus:
 
     def dump(self) -> dict[str, list[tuple[Any, ...]]]:
         """Everything that is stored."""
-        tables = self.rows("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
-        return {name: sorted(self.rows(f"SELECT * FROM {name}"), key=repr) for (name,) in tables}
+        return dump(self.store)
+
+
+def dump(store: SqliteStore) -> dict[str, list[tuple[Any, ...]]]:
+    """All rows of all tables."""
+    connection = store._connection
+    tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+    found = {str(name): connection.execute(f"SELECT * FROM {name}") for (name,) in tables}
+    return {name: sorted(rows.fetchall(), key=repr) for name, rows in sorted(found.items())}
 
 
 def post(  # noqa: PLR0913  (an occurrence's own fields)

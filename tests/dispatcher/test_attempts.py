@@ -57,7 +57,7 @@ def test_making_a_folder_again_is_harmless_until_it_is_marked(folders: Folders):
 def test_every_mark_is_synced_with_its_order_and_its_names(
     folders: Folders, monkeypatch: pytest.MonkeyPatch
 ):
-    synced: list[Path] = []
+    synced: list[str] = []
     monkeypatch.setattr(attempts, "sync", synced.append)
     folders.create(order("a"), marked=False)
     folders.commit()
@@ -66,7 +66,7 @@ def test_every_mark_is_synced_with_its_order_and_its_names(
     folders.create(order("b"), marked=True)
     folders.commit()
     a, b = folders.of(order("a").name), folders.of(order("b").name)
-    assert synced == [a / "started", a, b / "started", b, folders.attempts]
+    assert synced == [f"{a}/started", f"{a}", f"{b}/started", f"{b}", f"{folders.attempts}"]
     folders.commit()
     assert len(synced) == 5
 
@@ -119,7 +119,7 @@ def test_an_output_is_one_json_object_or_says_what_is_wrong(
 ):
     path = tmp_path / "output.json"
     path.write_bytes(content)
-    found, said = read_output(path)
+    found, said = read_output(str(path))
     assert said.startswith(problem)
     assert bool(said) == bool(problem)
     assert found == (b"" if problem else content)
@@ -129,34 +129,34 @@ def test_an_output_that_is_no_file_is_not_read(tmp_path: Path):
     secret = tmp_path / "secret"
     secret.write_text("{}")
     path = tmp_path / "output.json"
-    assert read_output(path) == (b"", "")
+    assert read_output(str(path)) == (b"", "")
     path.symlink_to(secret)
-    assert read_output(path) == (b"", "is a link")
+    assert read_output(str(path)) == (b"", "is a link")
     path.unlink()
     path.mkdir()
-    assert read_output(path) == (b"", "is not a regular file")
+    assert read_output(str(path)) == (b"", "is not a regular file")
     path.rmdir()
     os.mkfifo(path)
-    assert read_output(path) == (b"", "is not a regular file")
+    assert read_output(str(path)) == (b"", "is not a regular file")
 
 
 def test_a_bad_output_refuses_a_success_and_nothing_else(tmp_path: Path):
     (tmp_path / "io").mkdir()
     (tmp_path / "io" / "output.json").write_text("[]")
     refused = Outcome("refused", 0, "output.json is not a JSON object")
-    assert with_output(Outcome("success", 0), tmp_path) == (refused, b"")
-    assert with_output(Outcome("failure", 3), tmp_path) == (Outcome("failure", 3), b"")
-    assert with_output(Outcome("timeout"), tmp_path) == (Outcome("timeout"), b"")
+    assert with_output(Outcome("success", 0), str(tmp_path)) == (refused, b"")
+    assert with_output(Outcome("failure", 3), str(tmp_path)) == (Outcome("failure", 3), b"")
+    assert with_output(Outcome("timeout"), str(tmp_path)) == (Outcome("timeout"), b"")
     (tmp_path / "io" / "output.json").write_text("{}")
-    assert with_output(Outcome("failure", 3), tmp_path) == (Outcome("failure", 3), b"{}")
-    assert with_output(Outcome("timeout"), tmp_path) == (Outcome("timeout"), b"")
+    assert with_output(Outcome("failure", 3), str(tmp_path)) == (Outcome("failure", 3), b"{}")
+    assert with_output(Outcome("timeout"), str(tmp_path)) == (Outcome("timeout"), b"")
 
 
 # --- how long they are kept ---------------------------------------------------------------------
 
 
-def names(paths: list[Path]) -> list[str]:
-    return [path.name for path in paths]
+def names(paths: list[str]) -> list[str]:
+    return [Path(path).name for path in paths]
 
 
 def test_folders_go_by_number_by_size_and_by_age(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -241,8 +241,8 @@ def test_what_cannot_be_removed_is_left(tmp_path: Path, monkeypatch: pytest.Monk
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "rmdir", refuse)
-        disk.remove_all([tmp_path / "x", tmp_path / "not there"])
-    disk.remove_all([tmp_path / "x"])
+        disk.remove_all([f"{tmp_path}/x", f"{tmp_path}/not there"])
+    disk.remove_all([f"{tmp_path}/x"])
     assert not (tmp_path / "x").exists()
 
 

@@ -22,7 +22,7 @@ def line(number: int) -> bytes:
 
 
 def numbered(path: Path, count: int, start: int = 0) -> None:
-    append(path, b"".join(line(number) for number in range(start, start + count)))
+    append(str(path), b"".join(line(number) for number in range(start, start + count)))
 
 
 def occupied(path: Path) -> int:

@@ -1,20 +1,31 @@
 """What the laws draw: few names and few keys, so that much of it meets."""
 
 from hypothesis import strategies as st
+from tests.core.toy import AUTO, PROCESS
 
 from cirrus.core.documents import parse
 from cirrus.core.inputs import Definition
 from cirrus.core.model import Identity, Post
-from tests.core.toy import AUTO, PROCESS
 
 EVENTS = st.sampled_from(["n:a", "n:b", "m:c"])
 KEYS = st.sampled_from(["", "", "k"])
 NAMESPACES = st.sampled_from([None, "n", "m"])
 OUTPUTS = st.sampled_from([b"", b"{}", b'{"x":"k"}', b"[]"])
 OUTCOMES = st.sampled_from(
-    ["success", "failure", "timeout", "cancelled", "oom", "refused", "interrupted", "unknown"]
-    + ["lost"]
+    [
+        "success",
+        "failure",
+        "timeout",
+        "cancelled",
+        "oom",
+        "refused",
+        "interrupted",
+        "unknown",
+        "lost",
+    ]
 )
+SMALL = {"chain_depth": 6, "chain_length": 12, "crash_limit": 1}
+"""Bounds, so that what is forced round a cycle ends soon."""
 RULES = st.sampled_from(["n:r1", "n:r2", "m:r3"])
 RUNS = st.sampled_from([AUTO, PROCESS, PROCESS, {**PROCESS, "triggers": "worker"}])
 # A set may be named like an event, and hides it then.

@@ -29,8 +29,10 @@ def history(cirrus: Cirrus, after: int = 0) -> Iterator[tuple[str, Row]]:
     for what, columns in COLUMNS.items():
         names = columns.split()
         sql = f"SELECT {', '.join(names)} FROM {TABLES[what]} WHERE seq > ?"
-        for values in cirrus.rows(sql, after):
-            found.append((values[0], what, Row(**dict(zip(names, values, strict=True)))))
+        found += [
+            (values[0], what, Row(**dict(zip(names, values, strict=True))))
+            for values in cirrus.rows(sql, after)
+        ]
     seqs = [seq for seq, *_ in found]
     assert len(seqs) == len(set(seqs)), f"I3: two rows share a seq: {sorted(seqs)}"
     for _, what, row in sorted(found, key=lambda one: one[0]):

@@ -3,13 +3,13 @@ arrival of the same occurrences gives the same firings."""
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.core.toy import Cirrus
+from tests.laws.drawn import EVENTS, KEYS, graphs
+from tests.laws.history import replayed
 
 from cirrus.core.inputs import Applied, Definition
 from cirrus.core.lifecycle import ended
 from cirrus.core.model import Post
-from tests.core.toy import Cirrus
-from tests.laws.drawn import EVENTS, KEYS, graphs
-from tests.laws.history import replayed
 
 arrivals = st.lists(
     st.builds(Post, EVENTS, key=st.none() | KEYS, data=st.sampled_from([{}, {"x": "k"}])),

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.core.toy import Cirrus
+from tests.laws.drawn import EVENTS, KEYS, NAMESPACES, OUTCOMES, SMALL, graphs
+from tests.laws.history import replayed
 
 from cirrus.core.decision import Change
 from cirrus.core.inputs import (
     Applied,
-    Definition,
     Input,
     Posted,
     Reported,
@@ -23,17 +25,13 @@ from cirrus.core.inputs import (
 from cirrus.core.messages import Accepted, Ended, Outcome, Started
 from cirrus.core.model import Identity, Post
 from cirrus.store.sqlite import SqliteStore
-from tests.core.toy import Cirrus
-from tests.laws.drawn import EVENTS, KEYS, NAMESPACES, OUTCOMES, graphs
-from tests.laws.history import replayed
 
 IDENTITIES = st.builds(Identity, st.just("test"), st.sampled_from("123456"))
 
-identified = (
-    st.builds(
-        Post, EVENTS, key=KEYS, data=st.just({"x": "k"}), force=st.booleans(), identity=IDENTITIES
-    ).map(lambda post: Posted((post,)))
-    | st.builds(ResetAsked, st.none() | KEYS, NAMESPACES, IDENTITIES)
+identified = st.builds(
+    Post, EVENTS, key=KEYS, data=st.just({"x": "k"}), force=st.booleans(), identity=IDENTITIES
+).map(lambda post: Posted((post,))) | st.builds(
+    ResetAsked, st.none() | KEYS, NAMESPACES, IDENTITIES
 )
 # What a dispatcher or a worker says, and of which of the attempts that are under way then.
 said = st.tuples(st.sampled_from(["accepted", "started", "ended", "worker"]), OUTCOMES)
@@ -65,7 +63,7 @@ def meant(cirrus: Cirrus, step: Step, choice: int) -> Input | None:
 
 @given(graphs(), steps, st.data())
 def test_whatever_is_said_again_at_any_time_later_changes_nothing(definitions, todo, data):
-    once, again = Cirrus(), Cirrus()
+    once, again = Cirrus(**SMALL), Cirrus(**SMALL)
     happened: list[Input] = [Applied(puts=tuple(definitions))]
     for cirrus in (once, again):
         cirrus.turn(*happened)
@@ -114,7 +112,7 @@ class Mortal(Cirrus):
     """A Cirrus on a file, whose process may be killed and started again."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__()
+        super().__init__(**SMALL)
         self.folder = folder
         self.lives = 0
         self.live(folder / "0")
@@ -152,7 +150,7 @@ deaths = st.none() | st.integers(0, 12)
 
 @given(graphs(), steps, st.data())
 def test_a_crash_in_the_middle_of_any_turn_leaves_nothing_of_it(definitions, todo, data):
-    whole = Cirrus()
+    whole = Cirrus(**SMALL)
     with mortal() as cirrus:
         first = Applied(puts=tuple(definitions))
         whole.turn(first)
@@ -170,7 +168,7 @@ def test_a_crash_in_the_middle_of_any_turn_leaves_nothing_of_it(definitions, tod
 
 @given(graphs(), steps, st.data())
 def test_a_crash_before_the_answer_is_heard_is_mended_by_saying_it_again(definitions, todo, data):
-    whole = Cirrus()
+    whole = Cirrus(**SMALL)
     with mortal() as cirrus:
         for one in (whole, cirrus):
             one.turn(Applied(puts=tuple(definitions)))

@@ -1,14 +1,22 @@
 """Law 6: removing everything of one key changes no firing of another."""
 
+from typing import Literal
+
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.core.toy import Cirrus
+from tests.laws.drawn import EVENTS, OUTCOMES, RULES, SMALL, graphs
 
 from cirrus.core.inputs import Applied, Definition, Posted, ResetAsked
+from cirrus.core.messages import OutcomeKind
 from cirrus.core.model import Identity, Post, job_id
-from tests.core.toy import Cirrus
-from tests.laws.drawn import EVENTS, OUTCOMES, RULES, graphs
 
-Step = tuple[str, ...]
+Step = (
+    tuple[Literal["post"], str, str, str]
+    | tuple[Literal["reset"]]
+    | tuple[Literal["end"], str, str, OutcomeKind]
+    | tuple[Literal["retry"], str, str]
+)
 
 steps = st.lists(
     st.tuples(st.just("post"), EVENTS, st.sampled_from(["", "force"]), st.sampled_from("12345"))
@@ -29,7 +37,7 @@ def carry_out(cirrus: Cirrus, key: str, step: Step) -> None:
         case ("end", rule, generation, kind):
             job = cirrus.store.job(job_id(rule, key, int(generation)))
             if job is not None:
-                cirrus.end(job, kind)  # type: ignore[arg-type]
+                cirrus.end(job, kind)
         case ("retry", rule, generation):
             job = cirrus.store.job(job_id(rule, key, int(generation)))
             if job is not None and job.progress is None:
@@ -39,13 +47,11 @@ def carry_out(cirrus: Cirrus, key: str, step: Step) -> None:
 def firings(
     definitions: list[Definition], mixed: list[tuple[str, Step]], only: str
 ) -> list[tuple[str, int, int]]:
-    cirrus = Cirrus()
+    cirrus = Cirrus(**SMALL)
     cirrus.ask(Applied(puts=tuple(definitions)))
     for key, step in mixed:
         carry_out(cirrus, key, step)
-    return cirrus.rows(
-        "SELECT rule, generation, forced FROM job WHERE key = ? ORDER BY seq", only
-    )
+    return cirrus.rows("SELECT rule, generation, forced FROM job WHERE key = ? ORDER BY seq", only)
 
 
 @given(graphs(paths=False), steps, steps, st.data())

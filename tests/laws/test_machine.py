@@ -15,6 +15,21 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+from tests.core.toy import Cirrus, dispatcher
+from tests.laws.drawn import (
+    EVENTS,
+    KEYS,
+    NAMESPACES,
+    OUTCOMES,
+    OUTPUTS,
+    RULES,
+    SMALL,
+    deletes,
+    posts,
+    puts,
+)
+from tests.laws.history import advance
+from tests.laws.jobs import Model
 
 from cirrus.core.decision import Answer, Job, Occurrence
 from cirrus.core.inputs import (
@@ -35,22 +50,7 @@ from cirrus.core.lifecycle import ended
 from cirrus.core.messages import Accepted, Ended, Hello, Live, Outcome, Run, Started
 from cirrus.core.model import Identity, Post
 from cirrus.errors import Refused
-from tests.core.toy import Cirrus, dispatcher
-from tests.laws.drawn import (
-    EVENTS,
-    KEYS,
-    NAMESPACES,
-    OUTCOMES,
-    OUTPUTS,
-    RULES,
-    deletes,
-    posts,
-    puts,
-)
-from tests.laws.history import advance
-from tests.laws.jobs import Model
 
-BOUNDS = {"chain_depth": 6, "chain_length": 12, "crash_limit": 1}
 BOOLEANS = st.booleans()
 CHOICES = st.integers(0, 999)
 
@@ -58,8 +58,8 @@ CHOICES = st.integers(0, 999)
 class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.cirrus = Cirrus(**BOUNDS)
-        self.model = Model(**BOUNDS)
+        self.cirrus = Cirrus(**SMALL)
+        self.model = Model(**SMALL)
         self.seen = 0
         self.accepted: dict[Identity, tuple[Post, int]] = {}
         self.acknowledged: set[int] = set()
@@ -120,11 +120,12 @@ class Machine(RuleBasedStateMachine):
     @rule(
         key=st.none() | KEYS,
         namespace=NAMESPACES,
-        id=st.sampled_from([None, "1", "2"]),
+        identity=st.none() | st.builds(Identity, st.just("test"), st.sampled_from("12")),
         cancel=BOOLEANS,
     )
-    def reset(self, key: str | None, namespace: str | None, id: str | None, *, cancel: bool) -> None:
-        identity = None if id is None else Identity("test", id)
+    def reset(
+        self, key: str | None, namespace: str | None, identity: Identity | None, *, cancel: bool
+    ) -> None:
         what = ResetAsked(key, namespace, identity, cancel_jobs=cancel)
         if self.tell(what) is not None and identity is not None:
             self.identified.append(what)
@@ -141,7 +142,7 @@ class Machine(RuleBasedStateMachine):
     def jobs(self, *, active: bool) -> list[Job]:
         if self._jobs is None:
             rows = self.cirrus.rows("SELECT id FROM job WHERE attempt > 0 ORDER BY seq")
-            self._jobs = [self.cirrus.job_by_id(id) for (id,) in rows]
+            self._jobs = [self.cirrus.job_by_id(row[0]) for row in rows]
         return [job for job in self._jobs if not active or not ended(job.state)]
 
     def chosen(self, choice: int, *, active: bool = True) -> Job:
@@ -190,7 +191,7 @@ class Machine(RuleBasedStateMachine):
         what=st.sampled_from(["accepted", "started", "ended"]),
         by=st.sampled_from(["d1", "d2"]),
     )
-    def something_stale_is_reported(  # noqa: PLR0913  (a report's own facts)
+    def something_stale_is_reported(
         self, choice: int, off: int, kind: Any, what: str, by: str
     ) -> None:
         job = self.chosen(choice, active=False)

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.core.toy import AUTO, PROCESS, Cirrus, dispatcher, post
 
 from cirrus.core.decision import Occurrence, Verdict
 from cirrus.core.inputs import PauseAsked, Posted, Reported, ResetAsked, WorkerPosted
 from cirrus.core.messages import Accepted, Ended, Outcome, OutcomeKind, Run, Settled, Started
 from cirrus.core.model import Identity
 from cirrus.errors import Refused
-from tests.core.toy import AUTO, PROCESS, Cirrus, dispatcher, post
 
 FOLDER = Path(__file__).parent
 REWRITE = os.environ.get("CIRRUS_REWRITE") == "1"
@@ -89,12 +89,11 @@ class Story:
         self.hear(self.cirrus.ask(WorkerPosted(job.id, job.attempt, post(event, at or None))))
 
     def accepted(self, rule: str, generation: str, attempt: str = "", key: str = "") -> None:
-        id, number = self._attempt(rule, generation, attempt, key)
-        self.cirrus.ask(Reported("d1", Accepted(id, number)))
+        self.cirrus.ask(Reported("d1", Accepted(*self._attempt(rule, generation, attempt, key))))
 
     def started(self, rule: str, generation: str, attempt: str = "", key: str = "") -> None:
-        id, number = self._attempt(rule, generation, attempt, key)
-        self.cirrus.ask(Reported("d1", Started(id, number, self.cirrus.now)))
+        job = self._attempt(rule, generation, attempt, key)
+        self.cirrus.ask(Reported("d1", Started(*job, self.cirrus.now)))
 
     def ended(  # noqa: PLR0913  (as the reports have it)
         self,
@@ -107,8 +106,8 @@ class Story:
         output: str = "",
         by: str = "d1",
     ) -> None:
-        id, number = self._attempt(rule, generation, attempt, key)
-        report = Ended(id, number, Outcome(kind), None, None, output.encode())
+        job = self._attempt(rule, generation, attempt, key)
+        report = Ended(*job, Outcome(kind), None, None, output.encode())
         self.cirrus.ask(Reported(by, report))
 
     def _attempt(self, rule: str, generation: str, attempt: str, key: str) -> tuple[str, int]:
@@ -175,13 +174,13 @@ class Story:
             yield seq, f"{event} #{seq}{_at(key)}{', forced' * bool(force)}: {became}"
 
     def _firings(self) -> Iterator[tuple[object, str]]:
-        for seq, id, forced, members, retried in self._rows(
+        for seq, job, forced, members, retried in self._rows(
             "SELECT seq, id, forced, members, retried FROM job"
         ):
             assert isinstance(members, bytes)
             used = " and ".join(f"#{one}" for one in msgspec.json.decode(members) if one)
             again = ", a retry" * bool(retried)
-            yield seq, f"{self._name(id)} fired by {used}{', forced' * bool(forced)}{again}"
+            yield seq, f"{self._name(job)} fired by {used}{', forced' * bool(forced)}{again}"
 
     def _moments(self) -> Iterator[tuple[object, str]]:
         for seq, kind, rule, job, state, attempt, outcome in self._rows(
@@ -202,7 +201,10 @@ class Story:
         for seq, kind, name, version, document in self._rows(
             "SELECT seq, kind, name, version, document FROM definition"
         ):
-            yield seq, f"{kind} {name} {'deleted by' if document is None else 'is'} version {version}"
+            yield (
+                seq,
+                f"{kind} {name} {'deleted by' if document is None else 'is'} version {version}",
+            )
 
     def orders(self) -> Iterator[str]:
         for sent in self.cirrus.orders:

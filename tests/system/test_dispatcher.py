@@ -42,10 +42,17 @@ class Program:
         self.state = state
         self.reports: list[Report] = []
 
-    async def start(self) -> None:
+    async def start(self, *options: str) -> None:
         self.reports.clear()
         self.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.system_dispatcher", self.state, str(KEEP)),
+            *(
+                sys.executable,
+                "-m",
+                "tests.system_dispatcher",
+                str(self.state),
+                str(KEEP),
+                *options,
+            ),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=64 * MIB,
@@ -204,6 +211,16 @@ async def test_ended_kindly_it_leaves_what_runs(program: Program):
     assert await program.outcome_of("a") == Outcome("success", 0)
 
 
+async def test_told_so_it_ends_with_its_parent(program: Program):
+    await program.end()
+    await program.start("--with-parent")
+    assert program.process.stdin is not None
+    program.process.stdin.write(b"whatever")
+    program.process.stdin.close()
+    async with asyncio.timeout(20):
+        assert await program.process.wait() == 0
+
+
 async def test_a_shim_that_was_killed_is_unknown(program: Program):
     program.give(process_run("a", "sleep 60"))
     await program.first(Started)
@@ -303,7 +320,7 @@ async def test_a_log_stays_after_all_is_settled(program: Program):
     program.give(process_run("a", "echo hello"))
     await program.first(Ended)
     program.give(Settled("a", 1))
-    await until(lambda: (program.state / "ended" / order("a").name).exists())
+    await until((program.state / "ended" / order("a").name).exists)
     read = await program.log_of("a")
     assert (read.content, read.complete) == (b"hello\n", True)
 

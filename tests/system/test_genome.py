@@ -4,6 +4,7 @@ import json
 import subprocess
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,10 @@ class Assembly:
 
     def states(self) -> Counter[str]:
         return Counter(job.state for job in self.up.client.jobs(key=self.key))
+
+    def has_come_to(self, done: int, running: int) -> bool:
+        states = self.states()
+        return states["succeeded"] >= done and states["running"] >= running
 
     def report(self) -> dict[str, object]:
         said, _ = self.process.communicate(timeout=SECONDS)
@@ -79,12 +84,7 @@ def test_killed_in_the_middle_it_ends_with_the_same_report(tmp_path: Path, what:
         kill: Callable[[], None] = getattr(up, f"kill_{what}")
         # Twice: while the first containers run, and when half of the work is done.
         for done, running in ((0, 1), (4, 1)):
-            until(
-                lambda d=done, r=running: (
-                    (s := assembly.states())["succeeded"] >= d and s["running"] >= r
-                ),
-                SECONDS,
-            )
+            until(partial(assembly.has_come_to, done, running), SECONDS)
             kill()
             if what != "dispatcher":
                 up.start()

@@ -177,13 +177,16 @@ def test_a_full_disk_answers_507_and_recovers_by_itself(tmp_path):
                     pass
             body = {"action": "trigger", "data": {"text": "x" * 60_000}}
             acknowledged = 0
-            for number in range(200):
+
+            def refused():
+                nonlocal acknowledged
                 answer = requests.post(
-                    f"{up.url}/r/event/full:go", json={**body, "key": f"k{number}"}, timeout=10
+                    f"{up.url}/r/event/full:go", json={**body, "key": str(acknowledged)}, timeout=10
                 )
-                if answer.status_code != 200:
-                    break
-                acknowledged += 1
+                acknowledged += answer.ok
+                return None if answer.ok else answer
+
+            answer = until(refused)
             assert answer.status_code == 507
             assert answer.json()["code"] == "storage_full"
             assert up.client.status().ready

@@ -34,6 +34,7 @@ PROCESS_GATEWAY = "127.0.0.2"
 """Where plain processes reach the job listener: loopback too, and apart from the main one."""
 RESTART_MOST_SECONDS = 30.0
 END_SECONDS = 10.0
+BACKLOG = 1024
 
 
 async def serve(settings: Settings) -> None:
@@ -83,12 +84,14 @@ async def _serve(
         async with asyncio.TaskGroup() as group:
             for server, listener in servers:
                 group.create_task(server.serve(sockets=[listener]))
-            group.create_task(_listen_for_jobs(settings, coordinator))
+            listeners = _JobListeners(settings.port, coordinator, group)
+            coordinator.serve_jobs_through(listeners.open)
             if not settings.no_dispatcher:
                 group.create_task(_keep_dispatcher(settings, coordinator))
             print(_greeting(settings), flush=True)  # noqa: T201  (the one thing a person sees)
             await coordinator.run()
             coordinator.feed.close()
+            listeners.close()
             for server, _ in servers:
                 server.should_exit = True
     finally:
@@ -107,31 +110,32 @@ class _Server(uvicorn.Server):
 # --- the job listener ---------------------------------------------------------------------------
 
 
-async def _listen_for_jobs(settings: Settings, coordinator: Coordinator) -> None:
-    """Listen on each gateway that a dispatcher's jobs see, once the machine has that address."""
-    addresses: dict[str, str] = {}
-    running: list[_Server] = []
-    failed: set[str] = set()
-    async with asyncio.TaskGroup() as group:
-        while not coordinator.stopped.is_set():
-            wanted = {offer.gateway for one in coordinator.present() for offer in one.offers} - {""}
-            for gateway in sorted(wanted - addresses.keys()):
-                try:
-                    listener = _listen(gateway, settings.port, "--port")
-                except SetupError as error:
-                    if gateway not in failed:
-                        log.warning("jobs cannot reach us", extra={"problem": str(error)})
-                    failed.add(gateway)
-                    continue
-                server = _Server(server_config(job_app(coordinator, gateway), Connection))
-                group.create_task(server.serve(sockets=[listener]))
-                running.append(server)
-                addresses[gateway] = f"{gateway}:{settings.port}"
-                coordinator.serve_jobs_at(dict(addresses))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1.0):
-                    await coordinator.stopped.wait()
-        for server in running:
+class _JobListeners:
+    """One on each gateway by which jobs see this machine, as dispatchers name them."""
+
+    def __init__(self, port: int, coordinator: Coordinator, group: asyncio.TaskGroup) -> None:
+        self._port = port
+        self._coordinator = coordinator
+        self._group = group
+        self._servers: list[_Server] = []
+        self._complained: set[str] = set()
+
+    def open(self, gateway: str) -> str:
+        """Its address, HOST:PORT; empty where it cannot be: jobs then get none to call."""
+        try:
+            listener = _listen(gateway, self._port, "--port")
+        except SetupError as error:
+            if gateway not in self._complained:
+                log.warning("jobs cannot reach us", extra={"problem": str(error)})
+            self._complained.add(gateway)
+            return ""
+        server = _Server(server_config(job_app(self._coordinator, gateway), Connection))
+        self._servers.append(server)
+        self._group.create_task(server.serve(sockets=[listener]))
+        return f"{gateway}:{self._port}"
+
+    def close(self) -> None:
+        for server in self._servers:
             server.should_exit = True
 
 
@@ -240,6 +244,8 @@ def _listen(host: str, port: int, option: str) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        # From now on the kernel accepts: who comes early waits, and is not refused.
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         raise SetupError(
@@ -251,8 +257,9 @@ def _listen(host: str, port: int, option: str) -> socket.socket:
 
 
 def _greeting(settings: Settings) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return (
-        f"Cirrus is up: http://{settings.host}:{settings.port},"
-        f" monitor http://{settings.host}:{settings.monitor_port}, data in {settings.data_dir}."
+        f"Cirrus is up: http://{host}:{settings.port},"
+        f" monitor http://{host}:{settings.monitor_port}, data in {settings.data_dir}."
         " Ctrl-C ends it; jobs go on."
     )

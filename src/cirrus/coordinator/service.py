@@ -89,7 +89,9 @@ class Coordinator:
         self._waiting = 0
         self._requests = itertools.count(1)
         self._log_requests: dict[int, asyncio.Future[LogRead]] = {}
+        self._listen_for_jobs: Callable[[str], str] = lambda _gateway: ""
         self._gateways: dict[str, str] = {}
+        """The address of the job listener on each gateway: HOST:PORT."""
         self.stopped = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._decide, name="store", daemon=True)
@@ -139,9 +141,9 @@ class Coordinator:
         """From now on orders go here."""
         self._link = link
 
-    def serve_jobs_at(self, gateways: dict[str, str]) -> None:
-        """The base address of the job listener on each gateway: `http://HOST:PORT`."""
-        self._gateways = gateways
+    def serve_jobs_through(self, listen: Callable[[str], str]) -> None:
+        """`listen` opens the job listener on a gateway and answers HOST:PORT, or nothing."""
+        self._listen_for_jobs = listen
 
     # --- what dispatchers say -------------------------------------------------------------------
 
@@ -150,6 +152,7 @@ class Coordinator:
         for report in reports:
             match report:
                 case Hello():
+                    self._open_gateways(report)
                     self._roster.hello(report, now)
                     self._tell(HelloSaid(report))
                 case Heartbeat():
@@ -162,6 +165,12 @@ class Coordinator:
                         request.set_result(report)
                 case Accepted() | Started() | Ended():
                     self._tell(Reported(dispatcher, report))
+
+    def _open_gateways(self, hello: Hello) -> None:
+        """Before its dispatcher gets any work: every job is to know where we are."""
+        for gateway in {offer.gateway for offer in hello.offers} - {"", *self._gateways}:
+            if address := self._listen_for_jobs(gateway):
+                self._gateways[gateway] = address
 
     # --- the loop -------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from cirrus.dispatcher.attempts import Archive, Folders, with_output
 from cirrus.dispatcher.disk import Disk
 from cirrus.dispatcher.logs import Logs
 from cirrus.dispatcher.reporting import Reporter
-from cirrus.errors import EngineAway, StartRefused, WireError
+from cirrus.errors import EngineError, StartRefused, WireError
 from cirrus.executors.base import Executor
 
 log = logging.getLogger(__name__)
@@ -233,7 +233,7 @@ class Actor:
         except StartRefused as error:
             self.change(key, log_kept=True)  # there is none
             return await self._end(key, End(Outcome("refused", reason=str(error)[:500])))
-        except (EngineAway, TimeoutError, OSError) as error:
+        except (EngineError, TimeoutError, OSError) as error:
             return what_is_wrong(error)
         self.change(key, shaken=False, started_at=self._loop.time())
         self._began(key, time.time())
@@ -270,7 +270,7 @@ class Actor:
         try:
             async with asyncio.timeout(grace_seconds + STOP_SECONDS):
                 await executor.stop(order.name, grace_seconds)
-        except (EngineAway, TimeoutError) as error:
+        except (EngineError, TimeoutError) as error:
             return what_is_wrong(error)
         # An engine may still show it for a moment.
         self.change(key, rests_until=self._loop.time() + backoff_seconds(2))
@@ -289,7 +289,7 @@ class Actor:
     def _write_end(self, key: Key, end: End) -> Ended:
         """Blocks: runs on the disk's thread."""
         name = self.attempts[key].order.name
-        outcome, output = with_output(end.outcome, self._folders.of(name))
+        outcome, output = with_output(end.outcome, f"{self._folders.attempts}/{name}")
         ended = Ended(*key, outcome, end.started, end.finished, output)
         try:
             self._folders.write_end(ended, name)
@@ -311,7 +311,7 @@ class Actor:
             async with asyncio.timeout(REMOVE_SECONDS):
                 await executor.remove(name)
             size = await self._disk.do_later(partial(self._folders.retire, name))
-        except (EngineAway, TimeoutError, OSError) as error:
+        except (EngineError, TimeoutError, OSError) as error:
             return what_is_wrong(error)
         del self.attempts[key]
         self._archive.add(name, size)

@@ -33,7 +33,16 @@ from cirrus import wire
 from cirrus.core.agent import Attempt, Why
 from cirrus.core.messages import Ended, Outcome, Run
 from cirrus.core.model import UnixTime, executor_of
-from cirrus.dispatcher.disk import read, remove, size_of, sync, write
+from cirrus.dispatcher.disk import (
+    exists,
+    make_folder,
+    read,
+    remove,
+    rename,
+    size_of,
+    sync,
+    write,
+)
 from cirrus.errors import SetupError, WireError
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
@@ -50,7 +59,7 @@ class Folders:
     def __init__(self, state: Path) -> None:
         self.attempts = state / "attempts"
         self.ended = state / "ended"
-        self._marked: list[Path] = []
+        self._marked: list[str] = []
         for folder in (state, self.attempts, self.ended):
             _own(folder)
 
@@ -59,49 +68,48 @@ class Folders:
 
     def create(self, order: Run, *, marked: bool) -> None:
         """FileExistsError when it was there already, and marked."""
-        folder = self.of(order.name)
-        io = folder / "io"
+        folder = f"{self.attempts}/{order.name}"
         try:
-            folder.mkdir(0o700)
+            make_folder(folder)
         except FileExistsError:
-            if (folder / "started").exists():
+            if exists(f"{folder}/started"):
                 raise
             remove(folder)  # what an earlier try that failed has left
-            folder.mkdir(0o700)
-        (folder / executor_of(order.activity)).mkdir(0o700)
-        io.mkdir()
-        io.chmod(0o777)  # whatever user a container runs as, it may write its output
-        write(io / "inputs.json", order.inputs, 0o644)
-        write(folder / "order", wire.encode_run(order))
+            make_folder(folder)
+        make_folder(f"{folder}/{executor_of(order.activity)}")
+        make_folder(f"{folder}/io")
+        Path(folder, "io").chmod(0o777)  # whatever user a container runs as, it writes there
+        write(f"{folder}/io/inputs.json", order.inputs, 0o644)
+        write(f"{folder}/order", wire.encode_run(order))
         if marked:
             self.mark(order.name)
 
     def mark(self, name: str) -> None:
         """It is about to be started. This holds only after `commit`. May be repeated."""
-        folder = self.of(name)
+        folder = f"{self.attempts}/{name}"
         with contextlib.suppress(FileNotFoundError):
-            (folder / "order").rename(folder / "started")
+            rename(f"{folder}/order", f"{folder}/started")
         self._marked.append(folder)
 
     def commit(self) -> None:
         """Make all marks durable. Many share the wait: the first sync writes the others out too."""
         marked, self._marked = self._marked, []
         for folder in marked:
-            sync(folder / "started")
+            sync(f"{folder}/started")
             sync(folder)
         if marked:
-            sync(self.attempts)
+            sync(str(self.attempts))
 
     def note_stop(self, name: str, why: Why) -> None:
-        write(self.of(name) / "stop", why)
+        write(f"{self.attempts}/{name}/stop", why)
 
     def write_end(self, ended: Ended, name: str) -> None:
         [data] = wire.encode_reports([ended])
-        write(self.of(name) / "end", data)
+        write(f"{self.attempts}/{name}/end", data)
 
     def end_of(self, folder: Path) -> Ended | None:
         """The report that was written down there."""
-        data = read(folder / "end")
+        data = read(f"{folder}/end")
         reports = wire.decode_reports(data) if data else []
         return next((report for report in reports if isinstance(report, Ended)), None)
 
@@ -117,7 +125,7 @@ class Folders:
             except (OSError, ValueError, WireError) as error:
                 problems.append(f"{folder}: {error}")
                 if not (folder / "started").exists():
-                    remove(folder)
+                    remove(str(folder))
         return attempts, problems
 
     def _load(self, folder: Path, now: float) -> Attempt:
@@ -125,7 +133,7 @@ class Folders:
         marked = mark.exists()
         # The wall clock is asked here alone, and for its timeout alone.
         age_seconds = max(0.0, time.time() - mark.stat().st_ctime) if marked else 0.0
-        why = read(folder / "stop")
+        why = read(f"{folder}/stop")
         return Attempt(
             wire.decode_run((mark if marked else folder / "order").read_bytes()),
             filed=True,
@@ -139,24 +147,24 @@ class Folders:
 
     def retire(self, name: str) -> int:
         """Put a settled attempt's folder away; how many bytes it occupies."""
-        kept = self.ended / name
+        folder, kept = f"{self.attempts}/{name}", f"{self.ended}/{name}"
         try:
-            self.of(name).rename(kept)
+            rename(folder, kept)
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
             remove(kept)  # an attempt of the same name, from a store that was put back in time
-            self.of(name).rename(kept)
+            rename(folder, kept)
         return _size_of(kept)
 
 
-def _size_of(folder: Path) -> int:
+def _size_of(folder: str) -> int:
     """What a log and what a job left occupy, in bytes. The rest is small."""
     try:
-        log = (folder / "log").lstat().st_blocks * 512
+        log = os.lstat(f"{folder}/log").st_blocks * 512
     except FileNotFoundError:
         log = 0
-    return log + size_of(folder / "io")
+    return log + size_of(f"{folder}/io")
 
 
 class Retention(Struct, frozen=True):
@@ -186,7 +194,7 @@ class Archive:
         """What is there."""
         with os.scandir(self._folder) as entries:
             found = sorted((one.stat().st_mtime, one.name) for one in entries)
-        return {name: (ended, _size_of(self._folder / name)) for ended, name in found}
+        return {name: (ended, _size_of(f"{self._folder}/{name}")) for ended, name in found}
 
     def recall(self, found: dict[str, tuple[UnixTime, int]]) -> None:
         self._kept = found | {name: self._kept[name] for name in self._kept}
@@ -202,10 +210,10 @@ class Archive:
         name = next((name for name in reversed(self._kept) if name.endswith(suffix)), None)
         return self._folder / name if name else None
 
-    def expired(self, most: int) -> list[Path]:
+    def expired(self, most: int) -> list[str]:
         """Folders that are kept no longer, at most so many. The caller removes them."""
         limits, oldest = self._retention, time.time() - self._retention.seconds
-        gone: list[Path] = []
+        gone: list[str] = []
         while self._kept and len(gone) < most:
             name, (ended, size) = next(iter(self._kept.items()))
             over = len(self._kept) > limits.count or self._total_bytes > limits.total_bytes
@@ -213,24 +221,24 @@ class Archive:
                 break
             del self._kept[name]
             self._total_bytes -= size
-            gone.append(self._folder / name)
+            gone.append(f"{self._folder}/{name}")
         return gone
 
 
 # --- what a job left ----------------------------------------------------------------------------
 
 
-def with_output(outcome: Outcome, folder: Path) -> tuple[Outcome, bytes]:
+def with_output(outcome: Outcome, folder: str) -> tuple[Outcome, bytes]:
     """The outcome, and the job's output.json; what is wrong with it refuses a success."""
     if outcome.kind not in ("success", "failure"):
         return outcome, b""
-    output, problem = read_output(folder / "io" / "output.json")
+    output, problem = read_output(f"{folder}/io/output.json")
     if problem and outcome.kind == "success":
         outcome = Outcome("refused", outcome.exit_code, f"output.json {problem}")
     return outcome, output
 
 
-def read_output(path: Path) -> tuple[bytes, str]:
+def read_output(path: str) -> tuple[bytes, str]:
     """A job's output, and what is wrong with it. The job may have made anything of that file."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

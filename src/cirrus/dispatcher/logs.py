@@ -179,7 +179,7 @@ class Logs:
 
     async def _copy(self, copy: _Copy, folder: Path, executor: Executor, name: str) -> None:
         path = folder / "log.part"
-        await self._disk.do(partial(write, path, b""))
+        await self._disk.do(partial(write, str(path), b""))
         pending: list[asyncio.Future[None]] = []
         size = 0
         async for chunk in executor.logs(name, folder):
@@ -192,7 +192,7 @@ class Logs:
         await asyncio.gather(*pending)
 
     def _append(self, path: Path, chunk: bytes) -> None:
-        append(path, chunk)
+        append(str(path), chunk)
         trim(path, self._keep_bytes)
 
 

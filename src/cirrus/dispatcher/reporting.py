@@ -8,7 +8,7 @@ from cirrus.core.agent import Key
 from cirrus.core.messages import Accepted, Ended, Report, Started
 
 LINGER_SECONDS: Final = 0.02
-"""So long a smaller report waits for the next one about its attempt, which makes it superfluous."""
+"""So long a beginning waits to be said: the end of a short attempt makes it superfluous."""
 INSIST_SECONDS: Final = 0.5
 INSIST_MOST_SECONDS: Final = 30.0
 
@@ -31,16 +31,20 @@ class Reporter:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._loop = asyncio.get_running_loop()
-        self._waiting: dict[Key, Accepted | Started | Ended] = {}
-        self._flush: asyncio.Handle | None = None
-        self._urgent = False
+        self._beginnings: dict[Key, Accepted | Started] = {}
+        self._ends: dict[Key, Ended] = {}
+        self._lingering: asyncio.TimerHandle | None = None
         self._unsettled: dict[Key, tuple[Ended, asyncio.TimerHandle]] = {}
 
     def say(self, report: Report) -> None:
         """Once. What gets lost is said again by passing time: by heartbeats and repeated orders."""
         match report:
-            case Accepted() | Started() | Ended():
-                self._put(report, urgent=isinstance(report, Ended))
+            case Accepted() | Started():
+                self._beginnings[report.job, report.attempt] = report
+                if self._lingering is None:
+                    self._lingering = self._loop.call_later(LINGER_SECONDS, self._say_beginnings)
+            case Ended():
+                self._say_soon(report)
             case _:
                 self._link.send((report,))
 
@@ -51,7 +55,7 @@ class Reporter:
         longer = min(wait_seconds * 2, INSIST_MOST_SECONDS)
         again = self._loop.call_later(wait_seconds, self.insist, end, longer)
         self._unsettled[key] = end, again
-        self._put(end, urgent=True)
+        self._say_soon(end)
 
     def settled(self, key: Key) -> None:
         if key in self._unsettled:
@@ -65,29 +69,28 @@ class Reporter:
     def close(self) -> None:
         for _, again in self._unsettled.values():
             again.cancel()
-        if self._flush is not None:
-            self._flush.cancel()
-            self._send()
+        self._say_ends()
+        self._say_beginnings()
 
-    def _put(self, report: Accepted | Started | Ended, *, urgent: bool) -> None:
-        # A later state of an attempt says all that an earlier one says.
-        key = report.job, report.attempt
-        before = self._waiting.get(key)
-        if not isinstance(before, Ended):
-            self._waiting[key] = report
-        if self._flush is not None and urgent and not self._urgent:
-            self._flush.cancel()
-            self._flush = None
-        if self._flush is None:
-            self._urgent = urgent
-            self._flush = (
-                self._loop.call_soon(self._send)
-                if urgent
-                else self._loop.call_later(LINGER_SECONDS, self._send)
-            )
+    def _say_soon(self, end: Ended) -> None:
+        """With all the other ends of this moment."""
+        key = end.job, end.attempt
+        self._beginnings.pop(key, None)
+        if not self._ends:
+            self._loop.call_soon(self._say_ends)
+        self._ends[key] = end
 
-    def _send(self) -> None:
-        self._flush = None
-        reports = tuple(self._waiting.values())
-        self._waiting.clear()
-        self._link.send(reports)
+    def _say_ends(self) -> None:
+        ends = tuple(self._ends.values())
+        self._ends.clear()
+        if ends:
+            self._link.send(ends)
+
+    def _say_beginnings(self) -> None:
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
+        beginnings = tuple(self._beginnings.values())
+        self._beginnings.clear()
+        if beginnings:
+            self._link.send(beginnings)

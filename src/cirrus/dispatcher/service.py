@@ -42,7 +42,7 @@ from cirrus.dispatcher.acting import Actor, Place, backoff_seconds, safely, what
 from cirrus.dispatcher.attempts import Archive, Folders, Retention
 from cirrus.dispatcher.disk import Disk, remove_all
 from cirrus.dispatcher.reporting import Link, Reporter
-from cirrus.errors import EngineAway
+from cirrus.errors import EngineError
 from cirrus.executors.base import Executor
 
 log = logging.getLogger(__name__)
@@ -300,7 +300,7 @@ class Dispatcher:
         try:
             async with asyncio.timeout(LOOK_DEADLINE_SECONDS):
                 sightings = await engine.executor.look()
-        except (EngineAway, TimeoutError) as error:
+        except (EngineError, TimeoutError) as error:
             self._contact_lost(engine, error)
             engine.failures += 1
             return backoff_seconds(engine.failures)
@@ -328,7 +328,7 @@ class Dispatcher:
     async def _listen(self, engine: _Engine) -> float:
         try:
             await engine.executor.wait()
-        except EngineAway as error:
+        except EngineError as error:
             self._contact_lost(engine, error)
             engine.wake.set()
             return backoff_seconds(max(1, engine.failures))
@@ -356,7 +356,7 @@ class Dispatcher:
         try:
             async with asyncio.timeout(OFFER_DEADLINE_SECONDS):
                 offer = await engine.executor.offer()
-        except (EngineAway, TimeoutError) as error:
+        except (EngineError, TimeoutError) as error:
             offer = replace(engine.offer, problem=what_is_wrong(error))
         free = shutil.disk_usage(self._options.state).free
         if free < LOW_WATER_BYTES:

@@ -45,6 +45,7 @@ USUAL_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 CLAIM_SECONDS: Final = 10.0
 """A claim that is still empty after so long stays empty: its shim was killed."""
 KILL_SECONDS: Final = 10.0
+COMMANDS_MOST: Final = 1000
 SHIM_SECONDS: Final = 2.0
 LOOKS: Final = 2
 """A process that is just becoming another program can be overlooked once."""
@@ -90,6 +91,7 @@ class ProcessExecutor:
         self._boot = BOOT_ID.read_text(encoding="ascii").strip()
         self._nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self._watched: dict[str, _Watched] = {}
+        self._commands: dict[tuple[str, str], str] = {}
         self._changed = asyncio.Event()
         _keep_descriptors()
 
@@ -109,10 +111,13 @@ class ProcessExecutor:
         assert isinstance(process, Process), order.name
         workdir = process.workdir or io
         environment = self._base | process.env | order.environment | {"CIRRUS_DIR": io}
-        argv = _argv(process.cmd, workdir, environment["PATH"])
+        if process.workdir:
+            _check_folder(workdir)
+        command = self._command(process.cmd[0], workdir, environment["PATH"])
         now = time.time()
         shim = ["/bin/sh", "-c", SHIM, here, f"{self._boot} {now:.3f}", workdir]
-        pid = self._spawn(shim + argv, environment, f"{folder}/log")
+        argv = [*shim, command, *process.cmd[1:]]
+        pid = self._spawn(argv, environment, f"{folder}/log")
         sighting = Sighting(order.name, "running", started=now)
         self._watch(_Watched(sighting, pid, os.pidfd_open(pid)))
 
@@ -149,6 +154,18 @@ class ProcessExecutor:
             _let_go(watched)
         self._watched.clear()
         os.close(self._nothing)
+
+    def _command(self, name: str, workdir: str, path: str) -> str:
+        """Remembered, and looked at again: most jobs of a rule run the same command."""
+        if "/" in name:
+            return _find(name, workdir, path)
+        known = self._commands.get((name, path))
+        if known is None or not os.access(known, os.X_OK):
+            known = _find(name, workdir, path)
+            if len(self._commands) >= COMMANDS_MOST:
+                self._commands.clear()
+            self._commands[name, path] = known
+        return known
 
     def _spawn(self, argv: list[str], environment: dict[str, str], log: str) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
@@ -357,17 +374,19 @@ class _Belonging:
         return stat if _has_mark(pid, self._mark) else None
 
 
-def _argv(cmd: tuple[str, ...], workdir: str, path: str) -> list[str]:
-    """The command, its first word a path that can be executed. Raises StartRefused."""
+def _check_folder(workdir: str) -> None:
     if not Path(workdir).is_dir():
         subject, problem = f"workdir {workdir}", "there is no such folder"
         raise StartRefused(subject, problem)
-    name = cmd[0]
-    places = [workdir] if "/" in name else path.split(":")
-    candidates = [f"{place or workdir}/{name}" for place in places]
-    for candidate in [name] if name.startswith("/") else candidates:
+
+
+def _find(name: str, workdir: str, path: str) -> str:
+    """Where the command is, as a path that can be executed. Raises StartRefused."""
+    places = [workdir] if "/" in name else [one for one in path.split(":") if one.startswith("/")]
+    candidates = [name] if name.startswith("/") else [f"{place}/{name}" for place in places]
+    for candidate in candidates:
         if os.access(candidate, os.X_OK) and Path(candidate).is_file():
-            return [candidate, *cmd[1:]]
+            return candidate
     where = f"in {workdir}" if "/" in name else f"on the PATH {path}"
     subject, problem = f"cmd {name}", f"there is no such program {where}"
     raise StartRefused(subject, problem)

@@ -1,6 +1,7 @@
 """How Cirrus opens SQLite: settings that are read back, and migrations, each in one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -16,30 +17,39 @@ SETTINGS: Final[dict[str, tuple[str, object]]] = {
     "cell_size_check": ("ON", 1),
     "mmap_size": ("0", 0),
     "trusted_schema": ("OFF", 0),
-    "cache_size": ("-8000", -8000),
+    "cache_size": ("-16000", -16000),
+    "wal_autocheckpoint": ("8000", 8000),
 }
 
 
+@contextmanager
+def opening(path: Path) -> Iterator[None]:
+    """Whatever is wrong with the file becomes a SetupError of one line."""
+    try:
+        yield
+    except apsw.NotADBError as error:
+        raise SetupError(path, f"not a Cirrus store: {error}") from error
+    except apsw.FullError as error:
+        raise SetupError(path, "no room on the disk: free some space") from error
+    except (apsw.CantOpenError, apsw.ReadOnlyError) as error:
+        raise SetupError(path, f"cannot be opened for writing: {error}") from error
+    except (apsw.BusyError, apsw.LockedError) as error:
+        raise SetupError(path, "another process is writing it: stop that one first") from error
+    except apsw.Error as error:
+        raise SetupError(path, f"damaged, or not a Cirrus store: {error}") from error
+
+
 def open_writer(path: Path, new_instance: str) -> apsw.Connection:
-    """The one connection that writes: it alone checkpoints. Raises SetupError.
+    """The one connection that writes: it alone checkpoints.
 
     `new_instance` becomes the instance of a store that is new.
     """
-    try:
-        connection = apsw.Connection(str(path))
-        for name, (value, expected) in SETTINGS.items():
-            connection.execute(f"PRAGMA {name} = {value}").fetchall()
-            ((found,),) = connection.execute(f"PRAGMA {name}").fetchall() or ((0,),)
-            assert found == expected or path.name == ":memory:", (name, found)
-        _migrate(connection, path, new_instance)
-    except apsw.NotADBError as error:
-        raise SetupError(path, f"not a Cirrus store: {error}") from error
-    except (apsw.CorruptError, apsw.IOError) as error:
-        raise SetupError(path, f"the store is damaged: {error}; bring a backup back") from error
-    except (apsw.CantOpenError, apsw.ReadOnlyError) as error:
-        raise SetupError(path, f"cannot be opened for writing: {error}") from error
-    except apsw.FullError as error:
-        raise SetupError(path, "no room on the disk: free some space") from error
+    connection = apsw.Connection(str(path))
+    for name, (value, expected) in SETTINGS.items():
+        connection.execute(f"PRAGMA {name} = {value}").fetchall()
+        ((found,),) = connection.execute(f"PRAGMA {name}").fetchall() or ((0,),)
+        assert found == expected or path.name == ":memory:", (name, found)
+    _migrate(connection, path, new_instance)
     return connection
 
 

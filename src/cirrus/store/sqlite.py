@@ -14,7 +14,7 @@ from cirrus.core.engine import STATES_CLEARED
 from cirrus.core.lifecycle import ended
 from cirrus.core.model import AutoTrigger, Limits, executor_of
 from cirrus.errors import StorageFull, StoreBroken
-from cirrus.store.connection import open_writer
+from cirrus.store.connection import open_writer, opening
 from cirrus.store.view import SQL, SqliteView
 
 
@@ -22,8 +22,12 @@ class SqliteStore(SqliteView):
     """Writer (store/base.py) on one SQLite file. Every method is called from one thread."""
 
     def __init__(self, path: Path, *, new_instance: str, bounds: d.Bounds) -> None:
-        """`new_instance`: 16 hex digits, for a store that is new; an old one keeps its own."""
-        super().__init__(open_writer(path, new_instance), bounds)
+        """Raises SetupError.
+
+        `new_instance`: 16 hex digits, for a store that is new; an old one keeps its own.
+        """
+        with opening(path):
+            super().__init__(open_writer(path, new_instance), bounds)
         self._apply: dict[type[d.Change], Callable[[Any], None]] = {
             d.Recorded: self._recorded,
             d.Stood: self._stood,

@@ -75,12 +75,13 @@ FROM job WHERE id = ?;
 -- name: active_jobs
 SELECT seq, id, rule, rule_version, triggering_version, key, generation, forced, root, depth,
     state, attempt, failures, crashes, due, dispatcher, since, accepted, stopping
-FROM job WHERE state IN ('dispatched', 'running') ORDER BY seq;
+FROM job INDEXED BY job_active WHERE state IN ('dispatched', 'running') ORDER BY seq;
 
 -- name: active_jobs_of
 SELECT seq, id, rule, rule_version, triggering_version, key, generation, forced, root, depth,
     state, attempt, failures, crashes, due, dispatcher, since, accepted, stopping
-FROM job WHERE state IN ('dispatched', 'running') AND dispatcher = ? ORDER BY seq;
+FROM job INDEXED BY job_active
+WHERE state IN ('dispatched', 'running') AND dispatcher = ? ORDER BY seq;
 
 -- name: waiting_jobs
 SELECT seq, id, rule, rule_version, triggering_version, key, generation, forced, root, depth,
@@ -95,7 +96,10 @@ SELECT min(due) FROM job WHERE state = 'triggered' AND due > ?;
 
 -- name: jobs_under
 SELECT id FROM job
-WHERE state IN ('triggered', 'dispatched', 'running') AND (?1 IS NULL OR key = ?1)
+WHERE state = 'triggered' AND (?1 IS NULL OR key = ?1)
+    AND (?2 IS NULL OR rule = ?2 OR substr(rule, 1, length(?2) + 1) = ?2 || ':')
+UNION ALL SELECT id FROM job
+WHERE state IN ('dispatched', 'running') AND (?1 IS NULL OR key = ?1)
     AND (?2 IS NULL OR rule = ?2 OR substr(rule, 1, length(?2) + 1) = ?2 || ':');
 
 -- name: job_members
