@@ -416,6 +416,13 @@ def test_a_container_needs_an_image():
     assert wrong_activity(task_type="swarm") == ("no_image", "activity.image")
 
 
+def test_a_container_may_have_labels_of_its_own():
+    found = activity(**DOCKER, labels={"team": "genomes", "lab": ""})
+
+    assert isinstance(found, Container)
+    assert found.labels == {"team": "genomes", "lab": ""}
+
+
 @pytest.mark.parametrize("label", ["cirrus.job", "x" * 201])
 def test_labels_of_cirrus_are_its_own(label):
     assert wrong_activity(**DOCKER, labels={label: "x"}) == ("bad_label", "activity.labels")

@@ -387,6 +387,17 @@ def test_on_failure_may_name_a_set_and_inherits_key_and_force():
     assert cirrus.occurred() == ["a at k!", "x at k!", "y at k!"]
 
 
+def test_on_failure_names_what_it_means_when_the_job_fails():
+    cirrus = Cirrus()
+    cirrus.put("event_set", "sorry", ["x"])
+    cirrus.rule("r", "a", run=PROCESS, on_failure="sorry")
+    cirrus.post("a")
+    cirrus.put("event_set", "sorry", ["y"])
+    cirrus.end(cirrus.job("r"), "failure")
+
+    assert cirrus.occurred() == ["a", "y"]
+
+
 def test_on_failure_never_occurs_when_the_job_was_cancelled():
     cirrus = running(on_failure="sad")
     cirrus.cancel(cirrus.job("r"))

@@ -606,6 +606,16 @@ def test_a_failure_of_a_newer_generation_supersedes_nothing():
     assert cirrus.occurred() == ["a", "a!", "b"]
 
 
+def test_what_a_firing_sets_off_before_its_own_occurrences_supersedes_none_of_them():
+    cirrus = Cirrus(chain_depth=1)
+    cirrus.put("event_set", "again", ["a", "b"])
+    cirrus.rule("r", "a", "again")
+    cirrus.post("a", force=True)
+
+    assert cirrus.firings() == ["r 1!", "r 2!"]
+    assert cirrus.occurred() == ["a!", "a!", "b!", "a! stopped", "b! stopped"]
+
+
 # --- 4.8 bounds ---------------------------------------------------------------------------------
 
 

@@ -58,7 +58,8 @@ def test_every_mark_is_synced_with_its_order_and_its_names(
     folders: Folders, monkeypatch: pytest.MonkeyPatch
 ):
     synced: list[str] = []
-    monkeypatch.setattr(attempts, "sync", synced.append)
+    monkeypatch.setattr(attempts, "sync_file", synced.append)
+    monkeypatch.setattr(attempts, "sync_folder", synced.append)
     folders.create(order("a"), marked=False)
     folders.commit()
     assert synced == []

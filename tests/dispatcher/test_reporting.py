@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from tests.dispatching import until
 
 from cirrus.core.messages import Accepted, Ended, Heartbeat, Outcome, Report, Started
 from cirrus.dispatcher import reporting
@@ -25,7 +26,7 @@ class Ear:
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reporting, "LINGER_SECONDS", 0.05)
+    monkeypatch.setattr(reporting, "LINGER_SECONDS", 0.3)
 
 
 def ended(job: str) -> Ended:
@@ -39,10 +40,10 @@ async def test_a_beginning_waits_and_its_end_replaces_it():
     reporter.say(Started("short", 1, 1.0))
     reporter.say(Accepted("long", 1))
     reporter.say(ended("short"))
-    await asyncio.sleep(0.01)
+    await until(lambda: ear.heard)
     assert ear.heard == [(ended("short"),)]
     reporter.say(Started("long", 1, 1.0))
-    await asyncio.sleep(0.1)
+    await until(lambda: len(ear.heard) > 1)
     assert ear.heard[1:] == [(Started("long", 1, 1.0),)]
 
 
@@ -51,7 +52,7 @@ async def test_ends_of_the_same_moment_go_together():
     reporter = Reporter(ear)
     for job in ("a", "b", "a"):
         reporter.say(ended(job))
-    await asyncio.sleep(0.01)
+    await until(lambda: ear.heard)
     assert ear.heard == [(ended("a"), ended("b"))]
 
 
@@ -61,15 +62,15 @@ async def test_an_end_is_insisted_on_until_it_is_settled(monkeypatch: pytest.Mon
     reporter = Reporter(ear)
     reporter.insist(ended("a"), 0.01)
     reporter.insist(ended("b"), 0.01)
-    await asyncio.sleep(0.2)
-    assert len(ear.heard) > 5
+    await until(lambda: len(ear.heard) > 5)
     reporter.settled(("a", 1))
-    await asyncio.sleep(0.03)
+    await asyncio.sleep(0.05)
     ear.heard.clear()
-    await asyncio.sleep(0.1)
+    await until(lambda: len(ear.heard) > 2)
     assert {one for reports in ear.heard for one in reports} == {ended("b")}
     reporter.settled(("b", 1))
     reporter.settled(("never heard of", 1))
+    await asyncio.sleep(0.05)
     ear.heard.clear()
     await asyncio.sleep(0.1)
     assert ear.heard == []
@@ -80,10 +81,10 @@ async def test_with_a_new_connection_all_ends_are_said_at_once():
     reporter = Reporter(ear)
     for job in ("a", "b"):
         reporter.insist(ended(job))
-    await asyncio.sleep(0.01)
+    await until(lambda: ear.heard)
     ear.heard.clear()
     reporter.connected()
-    await asyncio.sleep(0.01)
+    await until(lambda: ear.heard)
     assert ear.heard == [(ended("a"), ended("b"))]
     reporter.close()
 
@@ -96,5 +97,5 @@ async def test_what_waits_is_said_before_the_end():
     reporter.insist(ended("b"))
     reporter.close()
     assert ear.heard == [(Heartbeat(()),), (ended("b"),), (Accepted("a", 1),)]
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.6)
     assert len(ear.heard) == 3

@@ -1,6 +1,7 @@
 """Law 1: for `once` sets without `within`, force, reset or change of definitions, any order of
 arrival of the same occurrences gives the same firings."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.core.toy import Cirrus
@@ -10,6 +11,8 @@ from tests.laws.history import replayed
 from cirrus.core.inputs import Applied, Definition
 from cirrus.core.lifecycle import ended
 from cirrus.core.model import Post
+
+pytestmark = pytest.mark.timeout(600)
 
 arrivals = st.lists(
     st.builds(Post, EVENTS, key=st.none() | KEYS, data=st.sampled_from([{}, {"x": "k"}])),

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.core.toy import Cirrus
 from tests.laws.drawn import EVENTS, KEYS, NAMESPACES, OUTCOMES, SMALL, graphs
@@ -26,6 +27,9 @@ from cirrus.core.messages import Accepted, Ended, Outcome, Started
 from cirrus.core.model import Identity, Post
 from cirrus.store.sqlite import SqliteStore
 
+pytestmark = pytest.mark.timeout(600)
+ON_FILE = settings(max_examples=max(30, settings().max_examples // 5))
+"""Every step waits for the disk."""
 IDENTITIES = st.builds(Identity, st.just("test"), st.sampled_from("123456"))
 
 identified = st.builds(
@@ -148,6 +152,7 @@ def mortal() -> Iterator[Mortal]:
 deaths = st.none() | st.integers(0, 12)
 
 
+@ON_FILE
 @given(graphs(), steps, st.data())
 def test_a_crash_in_the_middle_of_any_turn_leaves_nothing_of_it(definitions, todo, data):
     whole = Cirrus(**SMALL)
@@ -166,6 +171,7 @@ def test_a_crash_in_the_middle_of_any_turn_leaves_nothing_of_it(definitions, tod
         replayed(cirrus)
 
 
+@ON_FILE
 @given(graphs(), steps, st.data())
 def test_a_crash_before_the_answer_is_heard_is_mended_by_saying_it_again(definitions, todo, data):
     whole = Cirrus(**SMALL)

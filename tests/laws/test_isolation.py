@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.core.toy import Cirrus
@@ -10,6 +11,8 @@ from tests.laws.drawn import EVENTS, OUTCOMES, RULES, SMALL, graphs
 from cirrus.core.inputs import Applied, Definition, Posted, ResetAsked
 from cirrus.core.messages import OutcomeKind
 from cirrus.core.model import Identity, Post, job_id
+
+pytestmark = pytest.mark.timeout(600)
 
 Step = (
     tuple[Literal["post"], str, str, str]

@@ -184,9 +184,9 @@ def test_a_full_disk_answers_507_and_recovers_by_itself(tmp_path):
                     f"{up.url}/r/event/full:go", json={**body, "key": str(acknowledged)}, timeout=10
                 )
                 acknowledged += answer.ok
-                return None if answer.ok else answer
+                return () if answer.ok else (answer,)
 
-            answer = until(refused)
+            (answer,) = until(refused)
             assert answer.status_code == 507
             assert answer.json()["code"] == "storage_full"
             assert up.client.status().ready

@@ -280,8 +280,10 @@ class Actor:
         ended = await self._disk.do(partial(self._write_end, key, end))
         attempt = self.change(key, end=ended, rests_until=0.0)
         self._reporter.insist(ended)
+        # The coordinator's history has every end; here a thousand a second would cost too much.
+        level = logging.DEBUG if ended.outcome.kind == "success" else logging.INFO
         facts = {"attempt": attempt.order.name, "outcome": ended.outcome.kind}
-        log.info("attempt ended", extra=facts | {"exit_code": ended.outcome.exit_code})
+        log.log(level, "attempt ended", extra=facts | {"exit_code": ended.outcome.exit_code})
         if not attempt.log_kept:
             self._background(self._keep_log(key))
         return ""

@@ -40,7 +40,8 @@ from cirrus.dispatcher.disk import (
     remove,
     rename,
     size_of,
-    sync,
+    sync_file,
+    sync_folder,
     write,
 )
 from cirrus.errors import SetupError, WireError
@@ -95,10 +96,10 @@ class Folders:
         """Make all marks durable. Many share the wait: the first sync writes the others out too."""
         marked, self._marked = self._marked, []
         for folder in marked:
-            sync(f"{folder}/started")
-            sync(folder)
+            sync_file(f"{folder}/started")
+            sync_folder(folder)
         if marked:
-            sync(str(self.attempts))
+            sync_folder(str(self.attempts))
 
     def note_stop(self, name: str, why: Why) -> None:
         write(f"{self.attempts}/{name}/stop", why)

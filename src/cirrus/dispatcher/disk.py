@@ -147,9 +147,18 @@ def read(path: str) -> bytes | None:
         return None
 
 
-def sync(path: str) -> None:
-    """Make a file durable, or the names in a folder."""
+def sync_file(path: str) -> None:
+    """Make a new file's content durable. Its name needs its folder to be synced, too."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(path: str) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
