@@ -99,7 +99,7 @@ class SqliteView:
 
     def _rule(self, name: str) -> Rule | None:
         version, document = self.definition("rule", name)
-        return None if document is None else rule_of(name, document, version)
+        return None if document is None else self._rule_version(name, version)
 
     def _routes(self, event: str) -> tuple[d.Route, ...]:
         routes = []
