@@ -2,8 +2,10 @@
 
 import json
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -52,34 +54,32 @@ class Assembly:
         assert [job.attempt for job in jobs] == [1] * JOBS
 
 
-def started_containers(up: Up, since: str) -> Counter[str]:
-    """How often each of its containers was started, by the engine's own account."""
-    instance = (up.data_dir / "instance").read_text()
-    filters = ["--filter", "event=start", "--filter", f"label=cirrus.instance={instance}"]
-    events = subprocess.run(
-        [*("docker", "events", "--since", since, "--until", "0s"), "--format={{json .}}", *filters],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    lines = [json.loads(line) for line in events.stdout.splitlines()]
-    return Counter(line["Actor"]["Attributes"]["name"] for line in lines)
+class Starts:
+    """Every start of a container, as the engine announces it while this is open."""
 
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "starts"
+        command = ["docker", "events", "--filter=event=start", "--filter=label=cirrus.job"]
+        # What was announced before a moment ago is told too, so that none is missed at first.
+        since = str(time.time() - 1)
+        with self._path.open("wb") as file:
+            self._process = subprocess.Popen(
+                [*command, "--since", since, "--format={{json .Actor.Attributes}}"], stdout=file
+            )
 
-def engine_time() -> str:
-    asked = subprocess.run(
-        ["docker", "info", "--format", "{{.SystemTime}}"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return asked.stdout.strip()
+    def of(self, up: Up) -> Counter[str]:
+        instance = (up.data_dir / "instance").read_text()
+        lines = [json.loads(line) for line in self._path.read_text().splitlines()]
+        return Counter(one["name"] for one in lines if one["cirrus.instance"] == instance)
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.wait(SECONDS)
 
 
 @pytest.mark.parametrize("what", ["coordinator", "dispatcher", "everything"])
 def test_killed_in_the_middle_it_ends_with_the_same_report(tmp_path: Path, what: str) -> None:
-    since = engine_time()
-    with Up(tmp_path / "data") as up:
+    with closing(Starts(tmp_path)) as starts, Up(tmp_path / "data") as up:
         assembly = Assembly(up, f"killed-{what}", tmp_path / "out")
         kill: Callable[[], None] = getattr(up, f"kill_{what}")
         # Twice: while the first containers run, and when half of the work is done.
@@ -90,10 +90,9 @@ def test_killed_in_the_middle_it_ends_with_the_same_report(tmp_path: Path, what:
                 up.start()
         report = assembly.report()
         assembly.assert_everything_ran_once()
-    assert report == expected(report)
-    starts = started_containers(up, since)
-    assert len(starts) == JOBS
-    assert set(starts.values()) == {1}
+        assert report == expected(report)
+        until(lambda: len(starts.of(up)) == JOBS)
+        assert set(starts.of(up).values()) == {1}
 
 
 def expected(report: dict[str, object]) -> dict[str, object]:

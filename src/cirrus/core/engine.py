@@ -19,6 +19,7 @@ from cirrus.core.inputs import (
     Applied,
     CancelAsked,
     DefinitionKind,
+    GivenUp,
     HelloSaid,
     Input,
     NoteMade,
@@ -36,6 +37,7 @@ from cirrus.core.inputs import (
 from cirrus.core.jobs import (
     cancel_asked,
     corrections,
+    given_up,
     reported,
     retry_asked,
     time_passed,
@@ -66,6 +68,8 @@ def decide(view: View, what: Input, now: UnixTime) -> Decision:  # noqa: C901, P
             return placed(view, what, now)
         case TimePassed():
             return time_passed(view, what, now)
+        case GivenUp():
+            return given_up(view, what, now)
         case HelloSaid():
             return _hello_said(view, what, now)
         case Applied():

@@ -4,7 +4,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
-from cirrus.core.messages import Accepted, Ended, Hello, Offer, Started
+from cirrus.core.messages import Accepted, Ended, Hello, Offer, Outcome, Started
 from cirrus.core.model import Cause, Identity, Post, UnixTime
 
 DefinitionKind = Literal["event", "event_set", "rule"]
@@ -135,6 +135,14 @@ class TimePassed(Struct, frozen=True):
     listening_since: UnixTime
 
 
+class GivenUp(Struct, frozen=True):
+    """An attempt that its dispatcher was silent about for too long."""
+
+    job: str
+    attempt: int
+    outcome: Outcome
+
+
 Input = (
     Applied
     | Posted
@@ -150,4 +158,5 @@ Input = (
     | HelloSaid
     | Placed
     | TimePassed
+    | GivenUp
 )

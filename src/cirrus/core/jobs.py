@@ -23,6 +23,7 @@ from cirrus.core.decision import (
 )
 from cirrus.core.inputs import (
     CancelAsked,
+    GivenUp,
     HelloSaid,
     Occurred,
     Reported,
@@ -330,6 +331,7 @@ def time_passed(view: View, what: TimePassed, now: UnixTime) -> Decision:
     """Say again what was perhaps not heard; give up an attempt that fell silent."""
     present = {one.name: one for one in what.present}
     orders: list[Sent] = []
+    follow: list[GivenUp] = []
     for job in view.active_jobs():
         assigned = job.progress
         assert isinstance(assigned, Assigned)
@@ -337,19 +339,24 @@ def time_passed(view: View, what: TimePassed, now: UnixTime) -> Decision:
         there = one is not None and one.connected
         listed = one.listed.get((job.id, job.attempt), 0.0) if one is not None else 0.0
         silent = now - max(listed, what.listening_since, assigned.since)
-        outcome = _given_up(view, assigned, silent, there=there)
+        outcome = _silence(view, assigned, silent, there=there)
         if outcome is not None:
-            decision = _ended(view, job, Ended(job.id, job.attempt, outcome, None, None), now)
-            # One at a time: the next decision must see what this one has changed.
-            return Decision(decision.changes, follow=(*decision.follow, what))
-        if there and assigned.stopping:
+            # Decided one by one: each must see what the one before has changed.
+            follow.append(GivenUp(job.id, job.attempt, outcome))
+        elif there and assigned.stopping:
             orders.append(Sent(assigned.dispatcher, Stop(job.id, job.attempt)))
         elif there and not assigned.accepted and now - assigned.since > RESEND_SECONDS:
             orders.append(Sent(assigned.dispatcher, order_to_run(view, job)))
-    return Decision(orders=tuple(orders))
+    return Decision(orders=tuple(orders), follow=tuple(follow))
 
 
-def _given_up(view: View, assigned: Assigned, silent: float, *, there: bool) -> Outcome | None:
+def given_up(view: View, what: GivenUp, now: UnixTime) -> Decision:
+    job = view.job(what.job)
+    assert job is not None, what
+    return _ended(view, job, Ended(job.id, what.attempt, what.outcome, None, None), now)
+
+
+def _silence(view: View, assigned: Assigned, silent: float, *, there: bool) -> Outcome | None:
     if silent > view.bounds.lost_after_seconds:
         return Outcome("lost", reason=f"dispatcher {assigned.dispatcher} was silent about it")
     if there and assigned.accepted and silent > FORGOTTEN_SECONDS:
