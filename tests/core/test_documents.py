@@ -6,8 +6,9 @@ from contextlib import suppress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.core.toy import AUTO, PROCESS
+from tests.core.toy import AUTO, PROCESS, Cirrus
 
+from cirrus.core.decision import Done
 from cirrus.core.documents import (
     check_key,
     check_name,
@@ -18,7 +19,7 @@ from cirrus.core.documents import (
     rule_of,
     seed_form,
 )
-from cirrus.core.inputs import DefinitionKind
+from cirrus.core.inputs import Applied, DefinitionKind
 from cirrus.core.model import AutoTrigger, Container, EventSet, Limits, Mount, Process
 from cirrus.core.names import clip
 from cirrus.errors import BadDocument
@@ -580,6 +581,51 @@ def test_a_job_on_swarm_asks_for_a_core_and_a_gigabyte_unless_it_says_otherwise(
     assert isinstance(less, Container)
     assert usual.limits == Limits(cpu_reservation=1.0, memory_reservation=10**9)
     assert less.limits == Limits()
+
+
+# --- versions -----------------------------------------------------------------------------------
+
+
+def test_definitions_are_versioned_and_an_equal_put_changes_nothing():
+    cirrus = Cirrus()
+    first = cirrus.put("event_set", "s", ["a", "b"])
+    last = cirrus.store.last_seq()
+
+    again = cirrus.put("event_set", "s", {"all": ["a", "b"]})
+
+    assert (first.version, first.changed) == (1, True)
+    assert (again.version, again.changed) == (1, False)
+    assert cirrus.store.last_seq() == last
+    assert cirrus.put("event_set", "s", ["b", "a"]).version == 2
+
+
+def test_versions_go_on_when_a_name_comes_back():
+    cirrus = Cirrus()
+    cirrus.put("event", "a", {})
+    cirrus.delete("event", "a")
+
+    assert cirrus.store.definition("event", "a") == (2, None)
+    assert cirrus.put("event", "a", {}).version == 3
+
+
+def test_to_delete_what_is_not_there_is_no_error():
+    cirrus = Cirrus()
+    cirrus.delete("rule", "r")
+
+    assert cirrus.store.last_seq() == 0
+
+
+def test_many_definitions_are_applied_at_once_deletes_before_puts():
+    cirrus = Cirrus()
+    cirrus.put("event", "old", {})
+    cirrus.put("event", "both", {})
+    puts = (parse("event", "both", {"key": "data.x"}), parse("rule", "r", {"a": BODY}))
+
+    answers = cirrus.ask(Applied(puts, deletes=(("event", "old"), ("event", "both"))))
+
+    assert answers == (Done("old", 2), Done("both", 2), Done("r", 1))
+    assert cirrus.store.event("old") is None
+    assert cirrus.store.definition("event", "both") == (2, b'{"key":"data.x"}')
 
 
 # --- what is kept means the same ----------------------------------------------------------------
